@@ -1,0 +1,210 @@
+"""What a policy job is told and what it answers: the wall between web and generation or training.
+
+Three kinds of job. ``generate`` answers prompts; ``evaluate`` answers the same prompts with several
+models and scores the answers; ``improve`` trains a policy with PPO. A ``spec.json`` is
+``{"kind": …, "job": {…}}``; prompts lie in ``data/prompts.parquet`` with :data:`PROMPT_COLUMNS`.
+
+Completions are published while the job runs, as ``output/completions-NNNNN.parquet`` with
+:data:`COMPLETION_COLUMNS`; each is announced by a line of progress whose metrics hold
+``shard: "output/completions-NNNNN.parquet"``, so a reader never sees half a file. Nothing here
+imports torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from rewardmodel.contract import Dtype, JobError
+
+Engine = Literal["vllm", "transformers"]
+
+PROMPTS_FILE = "data/prompts.parquet"
+PROMPT_COLUMNS = {
+    "prompt_id": "string",
+    "split": "string: train, dev or test",
+    "messages": "list<struct<role: string, content: string>>: the chat to answer, may be empty",
+}
+COMPLETION_COLUMNS = {
+    "generation": "int32: number of the generation that wrote the answer",
+    "prompt_id": "string",
+    "sample": "int32: number of the answer among those of its prompt and generation, from 0",
+    "text": "string: the answer, special tokens removed",
+    "token_count": "int32: tokens generated, the end token included",
+    "finish_reason": "string: stop (end token) or length",
+    "sum_logprob": "float64: sum of the tokens' log-probabilities at the sampling temperature, nats",
+    "seed": "int64: seed of this answer's request",
+    "engine": "string: vllm or transformers",
+    "engine_version": "string",
+    "score": "float64: reward model's score, null where none was asked for",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How answers are drawn."""
+
+    temperature: float = 0.7
+    """Softmax temperature, above 0; also the temperature of every log-probability."""
+    max_tokens: int = 64
+    """Most tokens of an answer, the end token included."""
+    top_p: float = 1.0
+    """Nucleus sampling threshold; 1 leaves the distribution as it is."""
+    seed: int = 0
+    """Seed from which the seeds of the single requests are drawn."""
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise JobError("temperature must be above 0.")
+        if self.max_tokens < 1:
+            raise JobError("max_tokens must be at least 1.")
+        if not 0 < self.top_p <= 1:
+            raise JobError("top_p must be above 0 and at most 1.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineConfig:
+    """Where answers are generated."""
+
+    name: Engine = "vllm"
+    """The engine; see :mod:`policy.engines`."""
+    dtype: Dtype = "auto"
+    """Arithmetic of the model; auto is bfloat16 where the processor has it in hardware."""
+    max_model_tokens: int = 2048
+    """Longest prompt plus answer in tokens."""
+    kv_cache_bytes: int = 1 << 30
+    """Memory for vLLM's key-value cache, bytes."""
+    max_sequences: int = 64
+    """Most sequences generated at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateJob:
+    """Answer each prompt with one model."""
+
+    model: str
+    """Folder of the causal language model."""
+    generation: int
+    """Number of the generation that the model is."""
+    samples: int
+    """Answers to each prompt."""
+    first_sample: int = 0
+    """Number of the first answer, above 0 where earlier jobs already answered these prompts."""
+    sampling: Sampling = field(default_factory=Sampling)
+    """How the answers are drawn."""
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    """Where they are generated."""
+    prompts_per_shard: int = 8
+    """Prompts whose answers are published together."""
+
+    def __post_init__(self) -> None:
+        _check_samples(self.samples)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateJob:
+    """Answer each prompt with several models, sampled alike, and score the answers."""
+
+    models: list[dict]
+    """``{"generation": number, "path": folder}`` for each model, in order."""
+    reward_model: str | None = None
+    """Folder of the reward model that scores the answers; None scores nothing."""
+    samples: int = 8
+    """Answers of each model to each prompt."""
+    first_sample: int = 0
+    """Number of the first answer, above 0 where earlier jobs already answered these prompts."""
+    sampling: Sampling = field(default_factory=Sampling)
+    """How the answers are drawn."""
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    """Where they are generated."""
+
+    def __post_init__(self) -> None:
+        _check_samples(self.samples)
+        for model in self.models:
+            if set(model) != {"generation", "path"}:
+                raise JobError("Each of models must be a generation number and a path.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImproveJob:
+    """Train a policy with PPO against a reward model."""
+
+    policy: str
+    """Folder of the parent policy; with its adapter off it is the reference of the KL penalty."""
+    reward_model: str
+    """Folder of the reward model, as published by :mod:`rewardmodel.train`."""
+    seed: int = 0
+    """Seed of prompts' order, sampling and initialisation."""
+    updates: int = 6
+    """PPO updates: each is one batch of rollouts followed by `epochs` passes over it."""
+    prompts_per_update: int = 16
+    """Distinct prompts in the rollouts of one update."""
+    samples_per_prompt: int = 4
+    """Answers to each of them."""
+    sampling: Sampling = field(default_factory=Sampling)
+    """How rollouts are drawn; the same temperature serves the trainer's log-probabilities, and top_p must be 1."""
+    epochs: int = 4
+    """Passes of PPO over one batch of rollouts."""
+    minibatches: int = 4
+    """Optimiser steps in one pass."""
+    learning_rate: float = 2e-4
+    """Learning rate of Adam for the adapters; constant."""
+    value_learning_rate: float = 1e-3
+    """Learning rate of Adam for the value head."""
+    lora_rank: int = 16
+    """Rank of the low-rank adapters on every linear layer."""
+    lora_alpha: int = 32
+    """Scale of the adapters: their output is multiplied by alpha / rank."""
+    clip: float = 0.2
+    """ε of the clipped surrogate objective."""
+    value_clip: float = 0.2
+    """Largest change of a value prediction that the value loss rewards."""
+    value_weight: float = 0.1
+    """Weight of the value loss."""
+    gamma: float = 1.0
+    """Discount of later rewards per token."""
+    gae_lambda: float = 0.95
+    """λ of generalised advantage estimation."""
+    kl_coefficient: float = 0.05
+    """β at the start: weight of the per-token KL penalty."""
+    kl_target: float = 6.0
+    """KL to the reference that the adaptive β aims at, nats per answer."""
+    kl_horizon_updates: float = 10.0
+    """Horizon of the adaptive β in updates' worth of episodes."""
+    no_end_penalty: float = 1.0
+    """Subtracted from the score of an answer that was cut off before its end token."""
+    importance_cap: float = 2.0
+    """Cap of the weight that corrects for the sampler's and trainer's slightly different probabilities."""
+    max_grad_norm: float = 1.0
+    """Gradients are clipped to this global 2-norm."""
+    tokens_per_batch: int = 4096
+    """Most tokens, padding included, in one forward and backward pass."""
+    dtype: Dtype = "auto"
+    """Arithmetic of the backbone; auto is bfloat16 where the processor has it in hardware."""
+    device: str = "auto"
+    """Torch device; auto is the first GPU, or else the CPU."""
+    threads: int = 0
+    """CPU threads of torch; 0 leaves its default."""
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    """The engine that samples; it must report token ids and log-probabilities."""
+    fixed_prompts: list[str] = field(default_factory=list)
+    """Ids of prompts whose first answer is shown in the progress of each update."""
+
+    def __post_init__(self) -> None:
+        for name in ("updates", "prompts_per_update", "samples_per_prompt", "epochs", "minibatches", "lora_rank"):
+            if getattr(self, name) < 1:
+                raise JobError(f"{name} must be at least 1.")
+        for name in ("learning_rate", "value_learning_rate", "max_grad_norm", "kl_target", "kl_horizon_updates"):
+            if not getattr(self, name) > 0:
+                raise JobError(f"{name} must be positive.")
+        if not (0 <= self.gamma <= 1 and 0 <= self.gae_lambda <= 1):
+            raise JobError("gamma and gae_lambda must lie between 0 and 1.")
+        if self.sampling.top_p != 1:
+            raise JobError("PPO samples with top_p 1: any cut of the distribution biases its probability ratios.")
+        if self.prompts_per_update * self.samples_per_prompt < self.minibatches:
+            raise JobError("minibatches must not exceed the answers of one update.")
+
+
+def _check_samples(samples: int) -> None:
+    if samples < 1:
+        raise JobError("samples must be at least 1.")

@@ -1,0 +1,183 @@
+"""What a reward-model job is told and what it answers: the wall between web and training.
+
+A job's ``spec.json`` is ``{"kind": "train_reward", "job": {…}}``; the fields of ``job`` are those of
+:class:`RewardJob`. Its data lies beside it as ``data/rankings.parquet`` with
+:data:`RANKING_COLUMNS`. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+Job = TypeVar("Job")
+
+Loss = Literal["logistic", "hinge", "listwise-hinge", "listmle"]
+Dtype = Literal["auto", "bfloat16", "float32"]
+
+RANKINGS_FILE = "data/rankings.parquet"
+RANKING_COLUMNS = {
+    "row_id": "string: the judgement revision or comparison that the ranking comes from",
+    "prompt_id": "string: rankings of one prompt are one cluster in every interval",
+    "split": "string: train, dev or test; a prompt lies in one split only",
+    "messages": "list<struct<role: string, content: string>>: the chat before the answer, may be empty",
+    "responses": "list<string>: K >= 2 answers to the same prompt",
+    "ranks": "list<int32>: per answer, 1 is best, equal numbers are a tie, null is unranked",
+    "weight": "float64: weight of the row in the loss, >= 0",
+}
+
+SCORES_FILE = "output/test_scores.parquet"
+SCORE_COLUMNS = {
+    "row_id": "string: as in the rankings",
+    "index": "int32: position of the answer in `responses`",
+    "score": "float64: the reward model's scaled score",
+}
+
+
+class JobError(ValueError):
+    """A job that cannot be run as asked; the message is one sentence for the person who asked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardJob:
+    """Train a reward model on rankings."""
+
+    base_model: str
+    """Folder of the causal language model whose backbone is used."""
+    loss: Loss = "logistic"
+    """Training loss; see :mod:`rewardmodel.losses`."""
+    seed: int = 0
+    """Seed of initialisation, shuffling and dropout."""
+    epochs: int = 2
+    """Passes over the training rankings, at most."""
+    learning_rate: float = 4e-4
+    """Peak learning rate of AdamW, after warm-up and before the cosine decay."""
+    warmup: float = 0.1
+    """Share of all optimiser steps over which the learning rate rises, 0 to 1."""
+    weight_decay: float = 0.0
+    """AdamW's decoupled weight decay."""
+    lora_rank: int = 16
+    """Rank of the low-rank adapters on every linear layer; 0 trains all weights."""
+    lora_alpha: int = 32
+    """Scale of the adapters: their output is multiplied by alpha / rank."""
+    rankings_per_step: int = 4
+    """Rankings whose gradients make one optimiser step."""
+    centring: float = 0.01
+    """Weight of the penalty on the squared sum of a pair's scores, which keeps scores near 0."""
+    max_grad_norm: float = 1.0
+    """Gradients are clipped to this global 2-norm."""
+    max_tokens: int = 1024
+    """Longest prompt plus response in tokens; longer prompts lose their beginning."""
+    tokens_per_batch: int = 2048
+    """Most tokens, padding included, in one forward and backward pass."""
+    evaluations_per_epoch: int = 2
+    """How often the dev loss is taken in one epoch."""
+    patience: int = 3
+    """Evaluations without a better dev loss after which training stops early."""
+    dtype: Dtype = "auto"
+    """Arithmetic of the backbone; auto is bfloat16 where the processor has it in hardware."""
+    device: str = "auto"
+    """Torch device; auto is the first GPU, or else the CPU."""
+    threads: int = 0
+    """CPU threads of torch; 0 leaves its default."""
+
+    def __post_init__(self) -> None:
+        for name in (
+            "epochs",
+            "rankings_per_step",
+            "max_tokens",
+            "tokens_per_batch",
+            "evaluations_per_epoch",
+            "patience",
+        ):
+            _require(getattr(self, name) >= 1, name, "must be at least 1")
+        for name in ("learning_rate", "max_grad_norm"):
+            _require(getattr(self, name) > 0, name, "must be positive")
+        for name in ("weight_decay", "lora_rank", "centring", "threads"):
+            _require(getattr(self, name) >= 0, name, "must not be negative")
+        _require(0 <= self.warmup <= 1, "warmup", "must lie between 0 and 1")
+
+
+def _require(condition: bool, field: str, problem: str) -> None:
+    if not condition:
+        raise JobError(f"{field} {problem}.")
+
+
+def parse_job(job_class: type[Job], values: dict[str, Any]) -> Job:
+    """Make a job from plain values, checking names and types.
+
+    :param job_class: a frozen dataclass whose fields are numbers, strings, booleans, literals,
+        lists or optional forms of these, or dataclasses of the same kind.
+    :param values: what ``spec.json`` holds under ``job``.
+    :raises JobError: for an unknown or missing field, or a value of the wrong type.
+    """
+    fields = {f.name: f for f in dataclasses.fields(job_class)}  # type: ignore[arg-type]
+    unknown = sorted(set(values) - set(fields))
+    if unknown:
+        raise JobError(f"{job_class.__name__} has no field {unknown[0]!r}; it has {', '.join(sorted(fields))}.")
+    missing = [
+        n
+        for n, f in fields.items()
+        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING and n not in values
+    ]
+    if missing:
+        raise JobError(f"{job_class.__name__} needs {', '.join(missing)}.")
+    hints = typing.get_type_hints(job_class)
+    parsed = dict(values)
+    for name, value in values.items():
+        if dataclasses.is_dataclass(hints[name]) and isinstance(value, dict):
+            parsed[name] = parse_job(hints[name], value)
+        elif not _fits(value, hints[name]):
+            raise JobError(f"{name} must be {_describe(hints[name])}, not {value!r}.")
+    return job_class(**parsed)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin = typing.get_origin(hint)
+    if origin is Literal:
+        return value in typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, arm) for arm in typing.get_args(hint))
+    if origin is list:
+        return isinstance(value, list) and all(_fits(v, typing.get_args(hint)[0]) for v in value)
+    if origin is dict:
+        return isinstance(value, dict)
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+def _describe(hint: Any) -> str:
+    if typing.get_origin(hint) is Literal:
+        return "one of " + ", ".join(str(a) for a in typing.get_args(hint))
+    return {float: "a number", int: "a whole number", str: "text", bool: "true or false"}.get(hint, str(hint))
+
+
+def read_spec(run_dir: Path, jobs: dict[str, type[Job]]) -> Job:
+    """Read and check ``spec.json`` of a run directory.
+
+    :param jobs: the kinds that this program can run, with the class of each.
+    :raises JobError: when the file is missing, is no JSON, or asks for another kind.
+    """
+    path = run_dir / "spec.json"
+    try:
+        spec = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise JobError(f"{run_dir} holds no spec.json; is it a run directory?") from None
+    except ValueError as problem:
+        raise JobError(f"{path} is not JSON: {problem}.") from None
+    if not isinstance(spec, dict) or spec.get("kind") not in jobs or not isinstance(spec.get("job"), dict):
+        raise JobError(f"{path} must hold a kind out of {', '.join(jobs)} and a job.")
+    return parse_job(jobs[spec["kind"]], spec["job"])
+
+
+def to_spec(kind: str, job: Any) -> dict[str, Any]:
+    """The content of ``spec.json`` for a job: the inverse of :func:`read_spec`."""
+    return {"kind": kind, "job": dataclasses.asdict(job)}
