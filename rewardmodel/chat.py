@@ -1,0 +1,54 @@
+"""Chats as token ids: the one place where a prompt and an answer are put together.
+
+Reward model, sampler and trainer must see the same tokens for the same text, so all of them come
+here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
+
+from rewardmodel.contract import JobError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class Message(TypedDict):
+    """One turn of a chat."""
+
+    role: str
+    content: str
+
+
+def load_tokenizer(folder: Path | str) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a model folder and check that it can do what training needs.
+
+    :raises JobError: when the folder is no model folder, or lacks a chat template or an end token.
+    """
+    from transformers import AutoTokenizer
+
+    if not (Path(folder) / "config.json").is_file():
+        raise JobError(f"{folder} is not a model folder: it holds no config.json.")
+    tokenizer = AutoTokenizer.from_pretrained(str(folder))
+    if not tokenizer.chat_template:
+        raise JobError(f"The tokenizer in {folder} has no chat template, so chats cannot be put to this model.")
+    if tokenizer.eos_token_id is None:
+        raise JobError(f"The tokenizer in {folder} has no end token, so its answers would never end.")
+    return tokenizer
+
+
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:
+    """Token ids of a chat up to where the assistant's answer begins.
+
+    Chat templates refuse an empty chat, so one is put as an empty turn of the user.
+    """
+    turns = list(messages) or [Message(role="user", content="")]
+    return tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=True, return_dict=False)
+
+
+def response_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Token ids of an answer, closed by the end token."""
+    return [*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
