@@ -1,0 +1,17 @@
+"""The web application, for uvicorn: ``uvicorn annotate.asgi:application``."""
+
+from __future__ import annotations
+
+import os
+
+from django.conf import settings
+from django.core.asgi import get_asgi_application
+from django.core.exceptions import ImproperlyConfigured
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "annotate.settings")
+
+missing = [name for name in ("SECRET_KEY", "ALLOWED_HOSTS") if not getattr(settings, name)]
+if missing and not settings.DEBUG:
+    raise ImproperlyConfigured(f"Set {' and '.join(missing)} in the environment: DEBUG is off.")
+
+application = get_asgi_application()
