@@ -1,0 +1,70 @@
+"""Every record of Hone. What must never happen is forbidden here, in the database."""
+
+from annotate.models.audit import AuditEvent
+from annotate.models.content import (
+    Completion,
+    Criterion,
+    Generation,
+    GuidelineVersion,
+    Item,
+    ItemCompletion,
+    Norm,
+    NormVersion,
+    Project,
+    Prompt,
+    Split,
+)
+from annotate.models.datasets import Comparison, Signal, Snapshot, SnapshotComparison, SnapshotRevision
+from annotate.models.judgements import (
+    Edit,
+    Flag,
+    Judgement,
+    JudgementRevision,
+    Lease,
+    NormVerdict,
+    Purpose,
+    Rank,
+    Score,
+    Skip,
+    Slot,
+    Submission,
+)
+from annotate.models.people import Membership, User
+from annotate.models.runs import RewardModel, Run, RunEvent
+
+__all__ = [
+    "AuditEvent",
+    "Comparison",
+    "Completion",
+    "Criterion",
+    "Edit",
+    "Flag",
+    "Generation",
+    "GuidelineVersion",
+    "Item",
+    "ItemCompletion",
+    "Judgement",
+    "JudgementRevision",
+    "Lease",
+    "Membership",
+    "Norm",
+    "NormVerdict",
+    "NormVersion",
+    "Project",
+    "Prompt",
+    "Purpose",
+    "Rank",
+    "RewardModel",
+    "Run",
+    "RunEvent",
+    "Score",
+    "Signal",
+    "Skip",
+    "Slot",
+    "Snapshot",
+    "SnapshotComparison",
+    "SnapshotRevision",
+    "Split",
+    "Submission",
+    "User",
+]

@@ -1,0 +1,261 @@
+"""Who judges what, and what they said: slots, submissions, judgements and their revisions."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+
+
+class Purpose(models.TextChoices):
+    """Why a slot exists; only the first two count towards overlap, win-rates and training."""
+
+    COLLECT = "collect", _("collect")
+    EVALUATE = "evaluate", _("evaluate")
+    GOLD = "gold", _("gold")
+    REPEAT = "repeat", _("repeat")
+    QUALIFY = "qualify", _("qualify")
+    ADJUDICATE = "adjudicate", _("adjudicate")
+
+
+COUNTED = Q(purpose__in=["collect", "evaluate"])
+
+
+class Slot(models.Model):
+    """Room for one rater's judgement of one item.
+
+    *free* belongs to nobody, *leased* to a rater until the lease runs out (and after it, until
+    somebody else takes the slot), *done* holds a judgement for good.
+    """
+
+    class State(models.TextChoices):
+        FREE = "free", _("free")
+        LEASED = "leased", _("leased")
+        DONE = "done", _("done")
+
+    project = models.ForeignKey("annotate.Project", on_delete=models.RESTRICT, related_name="slots")
+    item = models.ForeignKey("annotate.Item", on_delete=models.RESTRICT, related_name="slots")
+    purpose = models.CharField(max_length=10, choices=Purpose, default=Purpose.COLLECT)
+    number = models.PositiveSmallIntegerField(
+        null=True, blank=True, help_text=_("Place in the item's overlap, from 0; empty for slots made on demand.")
+    )
+    state = models.CharField(max_length=6, choices=State, default=State.FREE)
+    rater = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.RESTRICT, null=True, blank=True, related_name="slots"
+    )
+    lease_expires_at = models.DateTimeField(null=True, blank=True)
+    priority = models.BigIntegerField(default=0, help_text=_("Lower is offered first."))
+    order_seed = models.BigIntegerField(help_text=_("Seed of the order in which completions are shown."))
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        indexes = [
+            models.Index(
+                fields=["project", "priority", "id"], condition=Q(state__in=["free", "leased"]), name="slot_open"
+            ),
+            models.Index(fields=["rater", "project", "state"], name="slot_of_rater"),
+        ]
+        constraints = [
+            models.UniqueConstraint(fields=["item", "number"], condition=COUNTED, name="slot_number_once"),
+            models.UniqueConstraint(fields=["item", "rater"], condition=COUNTED, name="slot_rater_once_per_item"),
+            models.CheckConstraint(
+                name="slot_number_where_counted",
+                condition=Q(COUNTED, number__isnull=False) | Q(~COUNTED, number__isnull=True),
+            ),
+            models.CheckConstraint(
+                name="slot_state_consistent",
+                condition=Q(state="free", rater__isnull=True, lease_expires_at__isnull=True)
+                | Q(state="leased", rater__isnull=False, lease_expires_at__isnull=False)
+                | Q(state="done", rater__isnull=False, lease_expires_at__isnull=True),
+            ),
+            models.CheckConstraint(
+                name="slot_purpose_known",
+                condition=Q(purpose__in=["collect", "evaluate", "gold", "repeat", "qualify", "adjudicate"]),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"slot {self.pk}"
+
+
+class Lease(models.Model):
+    """That a slot was once handed to a rater: what they send for it is theirs, even when it comes late."""
+
+    slot = models.ForeignKey(Slot, on_delete=models.RESTRICT, related_name="leases")
+    rater = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.RESTRICT, related_name="leases")
+    claimed_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["slot", "rater"], name="lease_once")]
+
+    def __str__(self) -> str:
+        return f"{self.slot_id} → {self.rater_id}"
+
+
+class Submission(models.Model):
+    """One pressing of *Submit*, as it arrived; never changed. Sending it again changes nothing."""
+
+    class Outcome(models.TextChoices):
+        ACCEPTED = "accepted", _("accepted")
+        LATE = "late", _("late")
+
+    uuid = models.UUIDField(primary_key=True, help_text=_("Made by the page."))
+    slot = models.ForeignKey(Slot, on_delete=models.RESTRICT, related_name="submissions")
+    rater = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.RESTRICT, related_name="submissions")
+    payload = models.JSONField()
+    payload_sha256 = models.CharField(max_length=64)
+    outcome = models.CharField(max_length=8, choices=Outcome)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["slot", "rater"])]
+        constraints = [
+            models.CheckConstraint(name="submission_outcome_known", condition=Q(outcome__in=["accepted", "late"]))
+        ]
+
+    def __str__(self) -> str:
+        return str(self.uuid)
+
+
+class Judgement(models.Model):
+    """What a rater says of an item; its content is the revision with the number `version`."""
+
+    slot = models.OneToOneField(Slot, on_delete=models.RESTRICT, related_name="judgement")
+    item = models.ForeignKey("annotate.Item", on_delete=models.RESTRICT, related_name="judgements")
+    rater = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.RESTRICT, related_name="judgements")
+    version = models.PositiveIntegerField(default=1)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["rater", "-updated_at"])]
+        constraints = [models.CheckConstraint(name="judgement_version_positive", condition=Q(version__gte=1))]
+
+    def __str__(self) -> str:
+        return f"judgement {self.pk} v{self.version}"
+
+
+class JudgementRevision(models.Model):
+    """A judgement's content at one version."""
+
+    judgement = models.ForeignKey(Judgement, on_delete=models.RESTRICT, related_name="revisions")
+    number = models.PositiveIntegerField()
+    submission = models.OneToOneField(Submission, on_delete=models.RESTRICT, related_name="revision")
+    both_bad = models.BooleanField(default=False)
+    rationale = models.TextField(blank=True)
+    order_shown = ArrayField(models.BigIntegerField(), help_text=_("Completion ids in the order the rater saw them."))
+    active_ms = models.PositiveIntegerField(default=0, help_text=_("Time at work on it, idle taken out."))
+    guideline = models.ForeignKey("annotate.GuidelineVersion", on_delete=models.RESTRICT, null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["judgement", "number"], name="revision_number_once")]
+
+    def __str__(self) -> str:
+        return f"{self.judgement_id} r{self.number}"
+
+
+class Score(models.Model):
+    """A completion's score by one criterion."""
+
+    revision = models.ForeignKey(JudgementRevision, on_delete=models.RESTRICT, related_name="scores")
+    completion = models.ForeignKey("annotate.Completion", on_delete=models.RESTRICT, related_name="scores")
+    criterion = models.ForeignKey("annotate.Criterion", on_delete=models.RESTRICT, related_name="scores")
+    value = models.PositiveSmallIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["revision", "completion", "criterion"], name="score_once"),
+            models.CheckConstraint(name="score_1_to_5", condition=Q(value__gte=1, value__lte=5)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.criterion_id}: {self.value}"
+
+
+class Rank(models.Model):
+    """A completion's place among the item's; 1 is best, ties share a place, no row is unranked."""
+
+    revision = models.ForeignKey(JudgementRevision, on_delete=models.RESTRICT, related_name="ranks")
+    completion = models.ForeignKey("annotate.Completion", on_delete=models.RESTRICT, related_name="ranks")
+    group = models.PositiveSmallIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["revision", "completion"], name="rank_once"),
+            models.CheckConstraint(name="rank_1_to_9", condition=Q(group__gte=1, group__lte=9)),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.group)
+
+
+class Edit(models.Model):
+    """A rater's better wording of a completion, itself a completion."""
+
+    revision = models.ForeignKey(JudgementRevision, on_delete=models.RESTRICT, related_name="edits")
+    completion = models.ForeignKey("annotate.Completion", on_delete=models.RESTRICT, related_name="edit_records")
+    edited = models.ForeignKey("annotate.Completion", on_delete=models.RESTRICT, related_name="made_by_edits")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["revision", "completion"], name="edit_once"),
+            models.CheckConstraint(name="edit_makes_another", condition=~Q(completion=models.F("edited"))),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.completion_id} → {self.edited_id}"
+
+
+class NormVerdict(models.Model):
+    """Whether a completion keeps a norm."""
+
+    class Verdict(models.TextChoices):
+        COMPLY = "comply", _("complies")
+        VIOLATE = "violate", _("violates")
+        NOT_APPLICABLE = "na", _("not applicable")
+
+    revision = models.ForeignKey(JudgementRevision, on_delete=models.RESTRICT, related_name="norm_verdicts")
+    completion = models.ForeignKey("annotate.Completion", on_delete=models.RESTRICT, related_name="norm_verdicts")
+    norm_version = models.ForeignKey("annotate.NormVersion", on_delete=models.RESTRICT, related_name="verdicts")
+    verdict = models.CharField(max_length=8, choices=Verdict)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["revision", "completion", "norm_version"], name="norm_verdict_once"),
+            models.CheckConstraint(name="norm_verdict_known", condition=Q(verdict__in=["comply", "violate", "na"])),
+        ]
+
+    def __str__(self) -> str:
+        return self.verdict
+
+
+class Flag(models.Model):
+    """A rater's warning about a completion."""
+
+    revision = models.ForeignKey(JudgementRevision, on_delete=models.RESTRICT, related_name="flags")
+    completion = models.ForeignKey("annotate.Completion", on_delete=models.RESTRICT, related_name="flags")
+    note = models.CharField(max_length=500, blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["revision", "completion"], name="flag_once")]
+
+    def __str__(self) -> str:
+        return self.note
+
+
+class Skip(models.Model):
+    """A rater who passed over a slot, and why; it does not come back to them."""
+
+    slot = models.ForeignKey(Slot, on_delete=models.RESTRICT, related_name="skips")
+    rater = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.RESTRICT, related_name="skips")
+    reason = models.CharField(max_length=500)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["slot", "rater"], name="skip_once")]
+
+    def __str__(self) -> str:
+        return self.reason

@@ -1,0 +1,150 @@
+"""What a rating page sends, checked against the item and the project's protocol.
+
+The form of a payload::
+
+    {"scores":    {"<completion id>": {"<criterion id>": 1..5, …}, …},
+     "ranks":     {"<completion id>": 1..9, …},
+     "edits":     {"<completion id>": "text", …},
+     "flags":     {"<completion id>": "note", …},
+     "both_bad":  false,
+     "rationale": "text",
+     "active_ms": 12345}
+
+Every part may be left out, but something must be judged. Norm verdicts come with the norms page.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from annotate.models import Item, Project
+from annotate.services import Refused
+
+MAX_RATIONALE = 10_000
+MAX_EDIT = 50_000
+MAX_ACTIVE_MS = 4 * 60 * 60 * 1000
+
+
+@dataclass(frozen=True)
+class Payload:
+    """A checked judgement: completion and criterion ids exist and belong to the item."""
+
+    scores: dict[int, dict[int, int]] = field(default_factory=dict)
+    ranks: dict[int, int] = field(default_factory=dict)
+    edits: dict[int, str] = field(default_factory=dict)
+    flags: dict[int, str] = field(default_factory=dict)
+    both_bad: bool = False
+    rationale: str = ""
+    active_ms: int = 0
+
+
+def digest(raw: dict[str, Any]) -> str:
+    """SHA-256 of a payload in canonical form: equal judgements have equal digests."""
+    canonical = json.dumps(raw, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def check(raw: Any, item: Item, project: Project) -> Payload:
+    """Turn what the page sent into a :class:`Payload`.
+
+    :raises Refused: naming the first part that is wrong.
+    """
+    if not isinstance(raw, dict):
+        raise Refused(_("The answer is not a JSON object."))
+    texts = dict(item.completions.values_list("id", "text"))
+    payload = Payload(
+        scores=_scores(raw.get("scores"), texts, project),
+        ranks=_ranks(raw.get("ranks"), texts, project),
+        edits=_edits(raw.get("edits"), texts, project),
+        flags={k: _text(v, "flags", 500) for k, v in _by_completion(raw.get("flags"), texts, "flags").items()},
+        both_bad=raw.get("both_bad") is True,
+        rationale=_text(raw.get("rationale", ""), "rationale", MAX_RATIONALE),
+        active_ms=_active(raw.get("active_ms", 0)),
+    )
+    if not (payload.scores or payload.ranks or payload.edits or payload.both_bad):
+        raise Refused(_("Nothing is judged yet: score, rank or edit an answer, or skip the item."))
+    return payload
+
+
+def _by_completion(value: Any, texts: dict[int, str], place: str) -> dict[int, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise Refused(_("%(place)s must be an object by completion.") % {"place": place}, place=place)
+    result = {}
+    for key, entry in value.items():
+        if not (str(key).isdecimal() and int(key) in texts):
+            raise Refused(_("There is no completion %(id)s in this item.") % {"id": str(key)[:40]}, place=place)
+        result[int(key)] = entry
+    return result
+
+
+def _scores(value: Any, texts: dict[int, str], project: Project) -> dict[int, dict[int, int]]:
+    by_completion = _by_completion(value, texts, "scores")
+    if not by_completion:
+        return {}
+    if not project.score_on:
+        raise Refused(_("This project does not collect scores."), place="scores")
+    criteria = set(project.criteria.values_list("id", flat=True))
+    result: dict[int, dict[int, int]] = {}
+    for completion, scores in by_completion.items():
+        if not isinstance(scores, dict):
+            raise Refused(_("Scores must be given by criterion."), place="scores")
+        for criterion, score in scores.items():
+            if not (str(criterion).isdecimal() and int(criterion) in criteria):
+                raise Refused(_("This project has no criterion %(id)s.") % {"id": str(criterion)[:40]}, place="scores")
+            if not (isinstance(score, int) and not isinstance(score, bool) and 1 <= score <= 5):
+                raise Refused(_("A score is a whole number from 1 to 5."), place="scores")
+            result.setdefault(completion, {})[int(criterion)] = score
+    return result
+
+
+def _ranks(value: Any, texts: dict[int, str], project: Project) -> dict[int, int]:
+    ranks = _by_completion(value, texts, "ranks")
+    if not ranks:
+        return {}
+    if not project.rank_on:
+        raise Refused(_("This project does not collect rankings."), place="ranks")
+    for rank in ranks.values():
+        if not (isinstance(rank, int) and not isinstance(rank, bool) and 1 <= rank <= len(texts)):
+            raise Refused(
+                _("A rank is a whole number from 1 to %(count)s.") % {"count": len(texts)}, place="ranks"
+            )
+    if set(ranks.values()) != set(range(1, max(ranks.values()) + 1)):
+        raise Refused(_("The ranks leave a gap: use 1, 2, 3 … and give ties the same number."), place="ranks")
+    return ranks
+
+
+def _edits(value: Any, texts: dict[int, str], project: Project) -> dict[int, str]:
+    edits = {k: _text(v, "edits", MAX_EDIT) for k, v in _by_completion(value, texts, "edits").items()}
+    if edits and not project.edit_on:
+        raise Refused(_("This project does not collect edits."), place="edits")
+    for completion, text in edits.items():
+        if not text.strip():
+            raise Refused(_("An edit must not be empty."), place="edits")
+        if text == texts[completion]:
+            raise Refused(_("An edit is the same as the original."), place="edits")
+    return edits
+
+
+def _text(value: Any, place: str, longest: int) -> str:
+    if not isinstance(value, str):
+        raise Refused(_("%(place)s must be text.") % {"place": place}, place=place)
+    if "\x00" in value or any(0xD800 <= ord(c) <= 0xDFFF for c in value):
+        raise Refused(_("%(place)s holds characters that cannot be stored.") % {"place": place}, place=place)
+    if len(value) > longest:
+        raise Refused(
+            _("%(place)s is longer than %(longest)s characters.") % {"place": place, "longest": longest}, place=place
+        )
+    return value
+
+
+def _active(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise Refused(_("active_ms must be a whole number of milliseconds."), place="active_ms")
+    return min(value, MAX_ACTIVE_MS)
