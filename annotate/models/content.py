@@ -160,7 +160,7 @@ class Prompt(models.Model):
         ]
 
     def __str__(self) -> str:
-        return self.messages[-1]["content"][:80] if self.messages else _("(empty prompt)")
+        return self.messages[-1]["content"][:80] if self.messages else str(_("(empty prompt)"))
 
 
 class Generation(models.Model):

@@ -33,6 +33,9 @@ class Run(models.Model):
     attempt = models.PositiveIntegerField(default=0)
     key = models.CharField(max_length=80, help_text=_("At most one run with this key is queued or running."))
     job = models.JSONField(help_text=_("The job's settings, as in spec.json."))
+    selection = models.JSONField(
+        default=dict, blank=True, help_text=_("Which of the project's rows it reads, such as the prompts' splits.")
+    )
     requested_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="runs"
     )

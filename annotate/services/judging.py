@@ -78,8 +78,7 @@ def available(*, user: User, project: Project) -> QuerySet[Slot]:
     return (
         Slot.objects.filter(project=project)
         .filter(
-            Q(state=Slot.State.FREE)
-            | Q(state=Slot.State.LEASED, lease_expires_at__lt=timezone.now()) & ~Q(rater=user)
+            Q(state=Slot.State.FREE) | Q(state=Slot.State.LEASED, lease_expires_at__lt=timezone.now()) & ~Q(rater=user)
         )
         .exclude(Exists(taken))
         .exclude(Exists(skipped))

@@ -112,9 +112,7 @@ def _ranks(value: Any, texts: dict[int, str], project: Project) -> dict[int, int
         raise Refused(_("This project does not collect rankings."), place="ranks")
     for rank in ranks.values():
         if not (isinstance(rank, int) and not isinstance(rank, bool) and 1 <= rank <= len(texts)):
-            raise Refused(
-                _("A rank is a whole number from 1 to %(count)s.") % {"count": len(texts)}, place="ranks"
-            )
+            raise Refused(_("A rank is a whole number from 1 to %(count)s.") % {"count": len(texts)}, place="ranks")
     if set(ranks.values()) != set(range(1, max(ranks.values()) + 1)):
         raise Refused(_("The ranks leave a gap: use 1, 2, 3 … and give ties the same number."), place="ranks")
     return ranks

@@ -1,0 +1,67 @@
+"""Model folders and run directories on disk."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from django.conf import settings
+from django.utils.translation import gettext as _
+
+from annotate.models import Run
+from annotate.services import Refused
+
+
+def run_folder(run: Run) -> Path:
+    """The run directory of a run."""
+    return Path(settings.RUNS_DIR) / str(run.pk)
+
+
+def stored(path: Path) -> str:
+    """A path as records keep it: relative to the data folder where it lies inside, so the folder can be moved."""
+    absolute = path.absolute()
+    if absolute.is_relative_to(settings.HONE_DATA_DIR):
+        return str(absolute.relative_to(settings.HONE_DATA_DIR))
+    return str(absolute)
+
+
+def located(path: str) -> Path:
+    """The absolute path of one that records keep; the inverse of :func:`stored`."""
+    return Path(settings.HONE_DATA_DIR) / path
+
+
+def check_model_folder(path: str) -> Path:
+    """Check, without loading it, that a folder holds a causal language model that can chat.
+
+    :raises Refused: when it is missing, lies outside the allowed roots, or lacks weights or a chat template.
+    """
+    folder = located(path)
+    roots = [Path(root).resolve() for root in settings.HONE_MODEL_ROOTS]
+    if not any(folder.resolve().is_relative_to(root) for root in roots):
+        raise Refused(
+            _("The model folder %(path)s lies outside the allowed folders; add its parent to HONE_MODEL_ROOTS.")
+            % {"path": path},
+            place="base_model",
+        )
+    if not (folder / "config.json").is_file():
+        raise Refused(
+            _("There is no model in %(path)s: the folder or its config.json is missing.") % {"path": path},
+            place="base_model",
+        )
+    if not list(folder.glob("*.safetensors")):
+        raise Refused(_("The model in %(path)s has no safetensors weights.") % {"path": path}, place="base_model")
+    if not _has_chat_template(folder):
+        raise Refused(
+            _("The tokenizer in %(path)s has no chat template, so chats cannot be put to this model.") % {"path": path},
+            place="base_model",
+        )
+    return folder
+
+
+def _has_chat_template(folder: Path) -> bool:
+    if (folder / "chat_template.jinja").is_file():
+        return True
+    try:
+        return bool(json.loads((folder / "tokenizer_config.json").read_text()).get("chat_template"))
+    except (OSError, ValueError, AttributeError):
+        return False

@@ -1,0 +1,93 @@
+"""Items: completions put together for raters to judge, and the slots that say by how many."""
+
+from __future__ import annotations
+
+import random
+import secrets
+from collections import defaultdict
+from collections.abc import Sequence
+
+from django.db import transaction
+
+from annotate.models import Completion, Generation, Item, ItemCompletion, Project, Slot
+
+PRIORITY_RANGE = 2**31
+COLLECT_BAND = 0
+EVALUATE_BAND = -1
+"""Evaluate items are offered before collect items: a decision waits for them."""
+
+
+def make_collect_items(*, project: Project, generation: Generation) -> int:
+    """Make items of K different answers to a prompt out of those that are in no item yet.
+
+    Answers with the same text as another of the same item are left out: there is nothing to compare.
+
+    :returns: how many items were made.
+    """
+    with transaction.atomic():
+        Generation.objects.select_for_update().get(pk=generation.pk)
+        loose: dict[int, list[Completion]] = defaultdict(list)
+        for completion in Completion.objects.filter(
+            generation=generation, entries__isnull=True, run__kind="generate"
+        ).order_by("prompt_id", "sample"):
+            loose[completion.prompt_id].append(completion)
+        size = project.completions_per_item
+        groups = []
+        for completions in loose.values():
+            different = list({c.text: c for c in reversed(completions)}.values())[::-1]
+            groups += [different[i : i + size] for i in range(0, len(different) - size + 1, size)]
+        return _make(project, Item.Purpose.COLLECT, groups)
+
+
+def make_evaluate_items(*, project: Project, newer: Generation, older: Generation, seed: int) -> int:
+    """Make one blind pair for each test prompt: an answer of each generation, drawn at random.
+
+    :param seed: seed of the draw, recorded with the run that asked for it.
+    :returns: how many items were made; a prompt that already has such a pair gets none.
+    """
+    draw = random.Random(seed)
+    with transaction.atomic():
+        Generation.objects.select_for_update().get(pk=newer.pk)
+        answers: dict[int, dict[int, list[Completion]]] = defaultdict(lambda: defaultdict(list))
+        completions = Completion.objects.filter(
+            generation__in=[newer, older], prompt__split="test", run__kind="evaluate"
+        )
+        for completion in completions.order_by("prompt_id", "sample"):
+            answers[completion.prompt_id][completion.generation_id].append(completion)  # type: ignore[index]
+        paired = set(
+            Item.objects.filter(project=project, purpose=Item.Purpose.EVALUATE, completions__generation=newer)
+            .filter(pk__in=Item.objects.filter(completions__generation=older))
+            .values_list("prompt_id", flat=True)
+        )
+        groups = [
+            [draw.choice(by_generation[newer.pk]), draw.choice(by_generation[older.pk])]
+            for prompt, by_generation in answers.items()
+            if prompt not in paired and len(by_generation) == 2
+        ]
+        draw.shuffle(groups)
+        return _make(project, Item.Purpose.EVALUATE, groups)
+
+
+def _make(project: Project, purpose: Item.Purpose, groups: Sequence[Sequence[Completion]]) -> int:
+    items = Item.objects.bulk_create(
+        Item(project=project, prompt_id=group[0].prompt_id, purpose=purpose) for group in groups
+    )
+    ItemCompletion.objects.bulk_create(
+        ItemCompletion(item=item, completion=completion, position=position)
+        for item, group in zip(items, groups, strict=True)
+        for position, completion in enumerate(group)
+    )
+    band = EVALUATE_BAND if purpose == Item.Purpose.EVALUATE else COLLECT_BAND
+    Slot.objects.bulk_create(
+        Slot(
+            project=project,
+            item=item,
+            purpose=purpose,
+            number=number,
+            priority=band * PRIORITY_RANGE + secrets.randbelow(PRIORITY_RANGE),
+            order_seed=secrets.randbelow(2**62),
+        )
+        for item in items
+        for number in range(project.overlap)
+    )
+    return len(items)

@@ -1,0 +1,47 @@
+"""The decision on a generation: serve it to raters, or leave it."""
+
+from __future__ import annotations
+
+import contextlib
+
+from django.db import transaction
+from django.utils.translation import gettext as _
+
+from annotate.models import Generation, User
+from annotate.services import Conflict, Refused, audit
+from annotate.services.runs import launch_generate
+
+
+def promote(*, generation: Generation, actor: User | None, collect: bool = True) -> None:
+    """Make a generation the one that is served; its parent stays promoted, for a rollback.
+
+    :param collect: whether to ask at once for its answers, for raters to judge.
+    :raises Refused: when it was promoted already.
+    """
+    _decide(generation, Generation.State.PROMOTED, actor)
+    if collect:
+        with contextlib.suppress(Conflict):  # a generate run is under way; the lead can ask again after it
+            launch_generate(project=generation.project, actor=actor, generation=generation)
+
+
+def reject(*, generation: Generation, actor: User | None) -> None:
+    """Decide against a generation, now or after it was promoted (a rollback).
+
+    :raises Refused: for generation 0, the base model, or one that was rejected already.
+    """
+    _decide(generation, Generation.State.REJECTED, actor)
+
+
+def _decide(generation: Generation, state: str, actor: User | None) -> None:
+    with transaction.atomic():
+        locked = Generation.objects.select_for_update().get(pk=generation.pk)
+        if locked.number == 0:
+            raise Refused(_("Generation 0 is the base model; it always stays available."))
+        if locked.state == state:
+            raise Refused(
+                _("Generation %(number)d is %(state)s already.")
+                % {"number": locked.number, "state": locked.get_state_display()}
+            )
+        before, locked.state = locked.state, state
+        locked.save(update_fields=["state"])
+        audit.record(state, locked, actor=actor, project=locked.project, before=before)

@@ -1,0 +1,147 @@
+"""Registering what a run made: completions while it runs, models when it is done.
+
+Registering twice changes nothing: completions are unique by generation, prompt and sample, and a
+model belongs to its run.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from django.db import transaction
+
+from annotate.models import Completion, Generation, RewardModel, Run, Signal
+from annotate.services import Refused, items
+from annotate.services.files import run_folder, stored
+from rewardmodel.rundir import verify
+
+log = logging.getLogger(__name__)
+
+
+def shard(run: Run, path: Path) -> None:
+    """Register a published file of completions; a *generate* run's become items at once."""
+    rows = pq.read_table(path).to_pylist()
+    generations = {g.number: g for g in run.project.generations.all()}
+    sampling = run.job["sampling"]
+    with transaction.atomic():
+        Completion.objects.bulk_create(
+            (
+                Completion(
+                    prompt_id=int(row["prompt_id"]),
+                    generation=generations[row["generation"]],
+                    sample=row["sample"],
+                    run=run,
+                    text=row["text"].replace("\x00", ""),
+                    token_count=row["token_count"],
+                    finish_reason=row["finish_reason"],
+                    sum_logprob=row["sum_logprob"],
+                    sampling={k: sampling[k] for k in ("temperature", "top_p", "max_tokens")},
+                    seed=row["seed"],
+                    engine=row["engine"],
+                    engine_version=row["engine_version"],
+                )
+                for row in rows
+            ),
+            ignore_conflicts=True,
+        )
+        _register_scores(run, rows, generations)
+        if run.kind == Run.Kind.GENERATE:
+            assert run.generation is not None
+            items.make_collect_items(project=run.project, generation=run.generation)
+
+
+def _register_scores(run: Run, rows: list[dict[str, Any]], generations: dict[int, Generation]) -> None:
+    scored = [row for row in rows if row["score"] is not None]
+    if not scored or run.reward_model is None:
+        return
+    found = Completion.objects.filter(run=run).only("generation_id", "prompt_id", "sample")
+    ids = {(c.generation_id, c.prompt_id, c.sample): c.pk for c in found}
+    Signal.objects.bulk_create(
+        (
+            Signal(
+                project=run.project,
+                completion_id=ids[generations[row["generation"]].pk, int(row["prompt_id"]), row["sample"]],
+                source="reward_model",
+                version=str(run.reward_model.number),
+                reward_model=run.reward_model,
+                run=run,
+                value=row["score"],
+            )
+            for row in scored
+        ),
+        ignore_conflicts=True,
+    )
+
+
+def result(run: Run, outcome: dict[str, Any]) -> Generation | RewardModel | None:
+    """Register the result of a finished run, in the caller's transaction.
+
+    :returns: the model that it made, if it made one.
+    :raises Refused: when the published folder does not match its manifest.
+    """
+    type(run.project).objects.select_for_update().get(pk=run.project_id)
+    if run.kind == Run.Kind.TRAIN_REWARD:
+        return _register_reward_model(run, outcome)
+    if run.kind == Run.Kind.IMPROVE:
+        return _register_generation(run, outcome)
+    if run.kind == Run.Kind.EVALUATE:
+        _register_evaluation(run, outcome)
+    return None
+
+
+def _register_reward_model(run: Run, outcome: dict[str, Any]) -> RewardModel:
+    assert run.snapshot is not None
+    folder = _published(run, outcome)
+    latest = run.project.reward_models.order_by("-number").first()
+    return RewardModel.objects.create(
+        project=run.project,
+        number=latest.number + 1 if latest else 1,
+        run=run,
+        snapshot=run.snapshot,
+        weights_path=stored(folder),
+        manifest_sha256=outcome["manifest_sha256"],
+        loss=run.job["loss"],
+        metrics=outcome["metrics"],
+    )
+
+
+def _register_generation(run: Run, outcome: dict[str, Any]) -> Generation:
+    folder = _published(run, outcome)
+    return Generation.objects.create(
+        project=run.project,
+        number=run.project.generations.latest("number").number + 1,
+        parent=run.generation,
+        run=run,
+        weights_path=stored(folder),
+        manifest_sha256=outcome["manifest_sha256"],
+        how_made={"method": "PPO", "job": run.job, "metrics": outcome["metrics"]},
+    )
+
+
+def _register_evaluation(run: Run, outcome: dict[str, Any]) -> None:
+    newer = run.generation
+    assert newer is not None
+    assert newer.parent is not None
+    newer.gate = {"run": str(run.pk), **outcome["metrics"]}
+    newer.save(update_fields=["gate"])
+    items.make_evaluate_items(project=run.project, newer=newer, older=newer.parent, seed=run.job["sampling"]["seed"])
+
+
+def _published(run: Run, outcome: dict[str, Any]) -> Path:
+    folder = run_folder(run) / outcome["model"]
+    verify(folder, outcome["manifest_sha256"])
+    return folder
+
+
+def follow_up(run: Run, made: Generation | RewardModel | None) -> None:
+    """Ask for what naturally comes next: a new generation is evaluated, so that raters can compare it."""
+    from annotate.services.runs import launch_evaluate
+
+    if isinstance(made, Generation) and run.selection.get("evaluate_after"):
+        try:
+            launch_evaluate(project=run.project, actor=run.requested_by, generation=made)
+        except Refused as refusal:
+            log.info("generation %s is not evaluated by itself: %s", made, refusal)

@@ -1,0 +1,232 @@
+"""Asking for heavy work: each function makes one queued :class:`~annotate.models.Run` and rings for a worker.
+
+At most one run of a kind is active in a project; the database decides between two people who press
+the same button. What a run needs is checked here, before it is queued.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.db import IntegrityError, transaction
+from django.utils.translation import gettext as _
+
+from annotate.models import Generation, Project, RewardModel, Run, Snapshot, Split, User
+from annotate.services import Conflict, Refused, audit, files
+from annotate.services.generations import serving
+from annotate.services.snapshots import create_snapshot
+from policy.contract import EvaluateJob, GenerateJob, ImproveJob, Sampling
+from rewardmodel.contract import JobError, RewardJob, parse_job
+
+log = logging.getLogger(__name__)
+
+Settings = dict[str, Any]
+"""Fields of a job that differ from their defaults."""
+
+
+def launch_generate(
+    *,
+    project: Project,
+    actor: User | None,
+    generation: Generation | None = None,
+    samples: int | None = None,
+    splits: Sequence[str] = tuple(Split.values),
+    settings: Settings | None = None,
+    ring: bool = True,
+) -> Run:
+    """Ask for answers to the project's prompts.
+
+    :param generation: who answers; the served one when None.
+    :param samples: answers a prompt; one item's worth when None.
+    :param splits: prompts of which splits.
+    :param ring: whether to call a worker; False leaves the run to the caller.
+    :raises Refused: when there are no prompts or the model folder will not do.
+    """
+    generation = generation or serving(project)
+    prompts = project.prompts.filter(split__in=splits)
+    if not prompts.exists():
+        raise Refused(_("There are no prompts to answer: import some first."))
+    model = files.check_model_folder(generation.weights_path)
+    values = {
+        "model": str(model),
+        "generation": generation.number,
+        "samples": samples or project.completions_per_item,
+        "first_sample": _next_sample(generation),
+        "sampling": _sampling(project),
+        "engine": _engine(),
+        **(settings or {}),
+    }
+    return _launch(
+        project,
+        Run.Kind.GENERATE,
+        _job(GenerateJob, values),
+        actor=actor,
+        ring=ring,
+        generation=generation,
+        selection={"splits": list(splits)},
+    )
+
+
+def launch_train_reward(
+    *,
+    project: Project,
+    actor: User | None,
+    snapshot: Snapshot | None = None,
+    settings: Settings | None = None,
+    kinds: Sequence[str] = (User.Kind.HUMAN,),
+    ring: bool = True,
+) -> Run:
+    """Ask for a reward model trained on a snapshot, on the backbone of the served generation.
+
+    :param snapshot: what to learn from; the judgements as they are now when None.
+    :param kinds: whose judgements that takes.
+    :raises Refused: when there are no comparisons to learn from.
+    """
+    generation = serving(project)
+    model = files.check_model_folder(generation.weights_path)
+    with transaction.atomic():
+        snapshot = snapshot or create_snapshot(project=project, actor=actor, kinds=kinds)
+        if not snapshot.counts.get("pairs_train"):
+            raise Refused(_("There are no comparisons on training prompts yet: rate more items, then try again."))
+        job = _job(RewardJob, {"base_model": str(model), **(settings or {})})
+        return _launch(
+            project, Run.Kind.TRAIN_REWARD, job, actor=actor, ring=ring, generation=generation, snapshot=snapshot
+        )
+
+
+def launch_improve(
+    *,
+    project: Project,
+    actor: User | None,
+    reward_model: RewardModel | None = None,
+    settings: Settings | None = None,
+    ring: bool = True,
+) -> Run:
+    """Ask for the next generation: PPO from the served one against a reward model.
+
+    Where a worker carries it out, the new generation is then evaluated beside its parent.
+
+    :param reward_model: the latest when None.
+    :raises Refused: when there is no reward model or no training prompt.
+    """
+    reward_model = reward_model or project.reward_models.order_by("-number").first()
+    if reward_model is None:
+        raise Refused(_("There is no reward model yet: train one first."))
+    train_prompts = project.prompts.filter(split=Split.TRAIN).count()
+    if not train_prompts:
+        raise Refused(_("There are no training prompts: import some first."))
+    generation = serving(project)
+    policy = files.check_model_folder(generation.weights_path)
+    values: Settings = {
+        "policy": str(policy),
+        "reward_model": str(files.located(reward_model.weights_path)),
+        "sampling": _sampling(project),
+        "engine": _engine(),
+        "prompts_per_update": min(train_prompts, ImproveJob.prompts_per_update),
+        **(settings or {}),
+    }
+    return _launch(
+        project,
+        Run.Kind.IMPROVE,
+        _job(ImproveJob, values),
+        actor=actor,
+        ring=ring,
+        generation=generation,
+        reward_model=reward_model,
+        selection={"evaluate_after": ring},
+    )
+
+
+def launch_evaluate(
+    *,
+    project: Project,
+    actor: User | None,
+    generation: Generation | None = None,
+    settings: Settings | None = None,
+    ring: bool = True,
+) -> Run:
+    """Ask for answers of a generation and of its parent to the test prompts, sampled alike and scored.
+
+    :param generation: the newest when None.
+    :raises Refused: when there is nothing to compare with, or no test prompt.
+    """
+    generation = generation or project.generations.latest("number")
+    if generation.parent is None:
+        raise Refused(_("Generation 0 has no parent to be compared with: improve the policy first."))
+    if not project.prompts.filter(split=Split.TEST).exists():
+        raise Refused(_("There are no test prompts: import some first."))
+    pair = [generation.parent, generation]
+    reward_model = project.reward_models.order_by("-number").first()
+    values: Settings = {
+        "models": [{"generation": g.number, "path": str(files.check_model_folder(g.weights_path))} for g in pair],
+        "reward_model": str(files.located(reward_model.weights_path)) if reward_model else None,
+        "first_sample": max(_next_sample(g) for g in pair),
+        "sampling": _sampling(project),
+        "engine": _engine(),
+        **(settings or {}),
+    }
+    return _launch(
+        project,
+        Run.Kind.EVALUATE,
+        _job(EvaluateJob, values),
+        actor=actor,
+        ring=ring,
+        generation=generation,
+        reward_model=reward_model,
+    )
+
+
+def call_worker(run: Run) -> None:
+    """Tell the workers that a run is queued, once the current transaction is committed.
+
+    A broker that cannot be reached loses nothing: the row stays queued and is rung again by the sweeper.
+    """
+    from annotate.tasks import run_job
+
+    def send() -> None:
+        try:
+            run_job.delay(str(run.pk))
+        except run_job.OperationalError:
+            log.warning("The broker cannot be reached; run %s waits for the next sweep.", run.pk)
+
+    transaction.on_commit(send)
+
+
+def _launch(project: Project, kind: Run.Kind, job: Settings, *, actor: User | None, ring: bool, **inputs: Any) -> Run:
+    try:
+        with transaction.atomic():
+            run = Run.objects.create(project=project, kind=kind, key=kind, job=job, requested_by=actor, **inputs)
+            audit.record(f"launched {kind}", run, actor=actor, project=project)
+            if ring:
+                call_worker(run)
+    except IntegrityError as problem:
+        if "run_key_active_once" in str(problem):
+            raise Conflict(
+                _("“%(kind)s” is already queued or running in this project.") % {"kind": kind.label}
+            ) from problem
+        raise
+    return run
+
+
+def _job(job_class: type[Any], values: Settings) -> Settings:
+    try:
+        return dataclasses.asdict(parse_job(job_class, values))
+    except JobError as problem:
+        raise Refused(str(problem)) from problem
+
+
+def _sampling(project: Project) -> Settings:
+    return dataclasses.asdict(Sampling(temperature=project.temperature, max_tokens=project.max_tokens))
+
+
+def _engine() -> Settings:
+    return {"name": django_settings.HONE_ENGINE}
+
+
+def _next_sample(generation: Generation) -> int:
+    latest = generation.completions.order_by("-sample").values_list("sample", flat=True).first()
+    return 0 if latest is None else latest + 1
