@@ -7,6 +7,7 @@ here.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
@@ -21,6 +22,19 @@ class Message(TypedDict):
 
     role: str
     content: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Token ids of a chat and of one answer to it."""
+
+    prompt: tuple[int, ...]
+    response: tuple[int, ...]
+    """Closed by the end token."""
+    prompt_cut: int = 0
+    """Tokens that the prompt lost at its beginning."""
+    response_cut: int = 0
+    """Tokens that the answer lost before its end token."""
 
 
 def load_tokenizer(folder: Path | str) -> PreTrainedTokenizerBase:
@@ -45,10 +59,29 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) 
 
     Chat templates refuse an empty chat, so one is put as an empty turn of the user.
     """
-    turns = list(messages) or [Message(role="user", content="")]
-    return tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=True, return_dict=False)
+    turns = [{"role": turn["role"], "content": turn["content"]} for turn in messages] or [
+        {"role": "user", "content": ""}
+    ]
+    rendered = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+    return tokenizer(str(rendered), add_special_tokens=False)["input_ids"]
 
 
 def response_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """Token ids of an answer, closed by the end token."""
     return [*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+
+
+def tokenize_answer(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], text: str, max_tokens: int
+) -> Answer:
+    """Token ids of a chat and an answer, together at most `max_tokens`.
+
+    The prompt gives way from its beginning; only an answer that is too long by itself is cut, and
+    keeps its end token.
+    """
+    prompt, response = prompt_ids(tokenizer, messages), response_ids(tokenizer, text)
+    response_cut = max(0, len(response) - max_tokens)
+    if response_cut:
+        response = [*response[: max_tokens - 1], response[-1]]
+    prompt_cut = max(0, len(prompt) + len(response) - max_tokens)
+    return Answer(tuple(prompt[prompt_cut:]), tuple(response), prompt_cut, response_cut)
