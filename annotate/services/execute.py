@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -47,9 +47,14 @@ MAX_ATTEMPTS = 3
 LOG_LINES_KEPT = 40
 
 
-def execute(run_id: uuid.UUID | str) -> bool:
+OnProgress = Callable[[str, float, float, str], None]
+"""Called with stage, units done, units in all and a message."""
+
+
+def execute(run_id: uuid.UUID | str, on_progress: OnProgress | None = None) -> bool:
     """Carry out a queued run to its end.
 
+    :param on_progress: called for each new line of progress.
     :returns: False when somebody else has claimed it, or it is over.
     """
     run = _claim(run_id)
@@ -59,7 +64,7 @@ def execute(run_id: uuid.UUID | str) -> bool:
     try:
         if not (folder / "result.json").exists():
             inputs.write(run)
-            _follow(run, folder)
+            _follow(run, folder, on_progress)
         result = json.loads((folder / "result.json").read_text())
         with transaction.atomic():
             made = register.result(run, result)
@@ -126,7 +131,7 @@ def _finish(run: Run, state: str, **fields: Any) -> None:
     log.info("run %s attempt %d: %s %s", run.pk, run.attempt, state, fields.get("error", ""))
 
 
-def _follow(run: Run, folder: Path) -> None:
+def _follow(run: Run, folder: Path, on_progress: OnProgress | None) -> None:
     """Start the process of a run and stay with it until it ends."""
     attempt = folder / f"attempt-{run.attempt}"
     attempt.mkdir(exist_ok=True)
@@ -149,7 +154,7 @@ def _follow(run: Run, folder: Path) -> None:
         while True:
             over = process.poll() is not None
             os.utime(lease)
-            _record(run, lines.new(), folder)
+            _record(run, lines.new(), folder, on_progress)
             if time.monotonic() - beat > HEARTBEAT_SECONDS:
                 beat = time.monotonic()
                 if not _mine(run).update(heartbeat_at=timezone.now()):
@@ -199,7 +204,9 @@ class _Progress:
             yield self._number, json.loads(line)
 
 
-def _record(run: Run, lines: Iterator[tuple[int, dict[str, Any]]], folder: Path) -> None:
+def _record(
+    run: Run, lines: Iterator[tuple[int, dict[str, Any]]], folder: Path, on_progress: OnProgress | None
+) -> None:
     """Copy new lines of progress into the database and register what they announce."""
     events = [
         RunEvent(
@@ -218,6 +225,8 @@ def _record(run: Run, lines: Iterator[tuple[int, dict[str, Any]]], folder: Path)
     if not events:
         return
     for event in events:
+        if on_progress is not None:
+            on_progress(event.stage, event.done, event.total, event.message)
         if "shard" in event.metrics:
             register.shard(run, folder / event.metrics["shard"])
     last = events[-1]

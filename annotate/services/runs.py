@@ -35,6 +35,7 @@ def launch_generate(
     generation: Generation | None = None,
     samples: int | None = None,
     splits: Sequence[str] = tuple(Split.values),
+    seed: int = 0,
     settings: Settings | None = None,
     ring: bool = True,
 ) -> Run:
@@ -43,6 +44,8 @@ def launch_generate(
     :param generation: who answers; the served one when None.
     :param samples: answers a prompt; one item's worth when None.
     :param splits: prompts of which splits.
+    :param seed: seed of the sampling.
+    :param settings: fields of the job that differ from their defaults.
     :param ring: whether to call a worker; False leaves the run to the caller.
     :raises Refused: when there are no prompts or the model folder will not do.
     """
@@ -56,7 +59,7 @@ def launch_generate(
         "generation": generation.number,
         "samples": samples or project.completions_per_item,
         "first_sample": _next_sample(generation),
-        "sampling": _sampling(project),
+        "sampling": _sampling(project, seed),
         "engine": _engine(),
         **(settings or {}),
     }
@@ -76,6 +79,7 @@ def launch_train_reward(
     project: Project,
     actor: User | None,
     snapshot: Snapshot | None = None,
+    seed: int = 0,
     settings: Settings | None = None,
     kinds: Sequence[str] = (User.Kind.HUMAN,),
     ring: bool = True,
@@ -92,7 +96,7 @@ def launch_train_reward(
         snapshot = snapshot or create_snapshot(project=project, actor=actor, kinds=kinds)
         if not snapshot.counts.get("pairs_train"):
             raise Refused(_("There are no comparisons on training prompts yet: rate more items, then try again."))
-        job = _job(RewardJob, {"base_model": str(model), **(settings or {})})
+        job = _job(RewardJob, {"base_model": str(model), "seed": seed, **(settings or {})})
         return _launch(
             project, Run.Kind.TRAIN_REWARD, job, actor=actor, ring=ring, generation=generation, snapshot=snapshot
         )
@@ -103,6 +107,7 @@ def launch_improve(
     project: Project,
     actor: User | None,
     reward_model: RewardModel | None = None,
+    seed: int = 0,
     settings: Settings | None = None,
     ring: bool = True,
 ) -> Run:
@@ -123,8 +128,9 @@ def launch_improve(
     policy = files.check_model_folder(generation.weights_path)
     values: Settings = {
         "policy": str(policy),
+        "seed": seed,
         "reward_model": str(files.located(reward_model.weights_path)),
-        "sampling": _sampling(project),
+        "sampling": _sampling(project, seed),
         "engine": _engine(),
         "prompts_per_update": min(train_prompts, ImproveJob.prompts_per_update),
         **(settings or {}),
@@ -146,6 +152,7 @@ def launch_evaluate(
     project: Project,
     actor: User | None,
     generation: Generation | None = None,
+    seed: int = 0,
     settings: Settings | None = None,
     ring: bool = True,
 ) -> Run:
@@ -165,7 +172,7 @@ def launch_evaluate(
         "models": [{"generation": g.number, "path": str(files.check_model_folder(g.weights_path))} for g in pair],
         "reward_model": str(files.located(reward_model.weights_path)) if reward_model else None,
         "first_sample": max(_next_sample(g) for g in pair),
-        "sampling": _sampling(project),
+        "sampling": _sampling(project, seed),
         "engine": _engine(),
         **(settings or {}),
     }
@@ -219,8 +226,8 @@ def _job(job_class: type[Any], values: Settings) -> Settings:
         raise Refused(str(problem)) from problem
 
 
-def _sampling(project: Project) -> Settings:
-    return dataclasses.asdict(Sampling(temperature=project.temperature, max_tokens=project.max_tokens))
+def _sampling(project: Project, seed: int) -> Settings:
+    return dataclasses.asdict(Sampling(temperature=project.temperature, max_tokens=project.max_tokens, seed=seed))
 
 
 def _engine() -> Settings:

