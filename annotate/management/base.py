@@ -28,7 +28,7 @@ class ServiceCommand(BaseCommand):
             options["actor"] = self._actor(options["actor"])
             self.perform(**options)
 
-    def perform(self, **options: Any) -> None:
+    def perform(self, *args: Any, **options: Any) -> None:
         """Do what the command is for."""
         raise NotImplementedError
 

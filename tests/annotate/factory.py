@@ -1,0 +1,94 @@
+"""The cast and stage of the web tests: Alice leads, Bob rates, Charlie is a stranger."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.conf import settings
+
+from annotate.models import Completion, Criterion, Generation, Membership, Project, Run, User
+from annotate.services.items import make_collect_items
+from annotate.services.projects import CriterionText, create_project
+from annotate.services.prompts import PromptRow, add_prompts
+
+
+def model_folder(name: str = "bare") -> Path:
+    """A folder that looks like a model to the web side, which never loads one."""
+    folder = Path(settings.MODELS_DIR) / name
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "chat_template.jinja").write_text("{{ messages }}")
+    (folder / "model.safetensors").write_bytes(b"")
+    return folder
+
+
+def user(name: str, **fields: object) -> User:
+    """A user who can be signed in with force_login."""
+    return User.objects.create(username=name, password="!", **fields)
+
+
+@dataclass
+class World:
+    """A project with its people."""
+
+    project: Project
+    alice: User
+    bob: User
+    charlie: User
+    criterion: Criterion
+    generation: Generation
+
+
+def world(*, prompts: int = 3, slug: str = "garden", **protocol: object) -> World:
+    """A project with a lead, a rater, a stranger, one criterion, and prompts split train, dev, test in turn."""
+    alice, bob, charlie = user("alice"), user("bob"), user("charlie")
+    project = create_project(
+        slug=slug,
+        name="Garden",
+        instructions="Prefer the answer that helps.",
+        criteria=[CriterionText("Helpfulness", "Does it help?", {str(n): f"word {n}" for n in range(1, 6)})],
+        base_model=str(model_folder()),
+        actor=alice,
+        **protocol,
+    )
+    Membership.objects.create(user=bob, project=project, role=Membership.Role.RATER)
+    splits = ("train", "dev", "test")
+    rows = [
+        PromptRow([{"role": "user", "content": f"Question number {n}?"}], split=splits[n % 3]) for n in range(prompts)
+    ]
+    add_prompts(project=project, rows=rows, actor=alice)
+    return World(project, alice, bob, charlie, project.criteria.get(), project.generations.get())
+
+
+def run(project: Project, kind: str = "generate", **fields: object) -> Run:
+    """A run's row; its key is its own, so that many may be active."""
+    return Run.objects.create(project=project, kind=kind, key=f"{kind}-{secrets.token_hex(4)}", **{"job": {}, **fields})
+
+
+def completions(generation: Generation, *, samples: int, kind: str = "generate", first: int = 0) -> Run:
+    """Answers of a generation to every prompt of its project, each with a text of its own."""
+    made_by = run(generation.project, kind, generation=generation)
+    Completion.objects.bulk_create(
+        Completion(
+            prompt=prompt,
+            generation=generation,
+            sample=sample,
+            run=made_by,
+            text=f"Answer {sample} of generation {generation.number} to prompt {prompt.pk}.",
+            token_count=8,
+            finish_reason="stop",
+            engine="transformers",
+            engine_version="5",
+        )
+        for prompt in generation.project.prompts.all()
+        for sample in range(first, first + samples)
+    )
+    return made_by
+
+
+def collect_items(stage: World, *, samples: int = 4) -> int:
+    """Items of generation 0 for every prompt."""
+    completions(stage.generation, samples=samples)
+    return make_collect_items(project=stage.project, generation=stage.generation)

@@ -1,0 +1,59 @@
+"""Intervals against hand calculation and a second implementation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from annotate.stats.intervals import cluster_bootstrap, mean_interval
+
+
+def test_the_mean_interval_is_students() -> None:
+    # Values 1, 2, 3: mean 2, s = 1, t(0.975, 2) = 4.302653, half-width 4.302653 / √3 = 2.484138.
+    estimate = mean_interval([1, 2, 3])
+    assert (estimate.mean, estimate.n) == (2, 3)
+    assert estimate.interval == pytest.approx([2 - 2.484138, 2 + 2.484138], abs=1e-6)
+
+
+def test_the_mean_interval_equals_scipys() -> None:
+    values = np.random.default_rng(0).normal(size=30)
+    expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert mean_interval(values).interval == pytest.approx([expected.low, expected.high])
+
+
+def test_no_data_gives_no_numbers_and_one_value_no_interval() -> None:
+    assert (mean_interval([]).mean, mean_interval([]).interval) == (None, None)
+    assert (mean_interval([4]).mean, mean_interval([4]).interval) == (4, None)
+    assert cluster_bootstrap([], []).mean is None
+    assert cluster_bootstrap([1, 0], ["a", "a"]).interval is None
+
+
+def test_clusters_of_one_give_the_plain_bootstrap() -> None:
+    values = np.random.default_rng(1).normal(size=40)
+    expected = stats.bootstrap(
+        (values,), np.mean, n_resamples=10_000, method="percentile", rng=np.random.default_rng(2)
+    ).confidence_interval
+    assert cluster_bootstrap(values, range(40)).interval == pytest.approx([expected.low, expected.high], abs=0.02)
+
+
+def test_values_repeated_within_a_cluster_do_not_narrow_the_interval() -> None:
+    values = np.random.default_rng(3).integers(2, size=30)
+    once = cluster_bootstrap(values, range(30))
+    repeated = cluster_bootstrap(np.repeat(values, 9), np.repeat(range(30), 9))
+    assert repeated.interval == pytest.approx(once.interval)
+    assert (repeated.mean, repeated.n) == (pytest.approx(once.mean), 270)
+
+
+def test_the_cluster_interval_covers_as_often_as_it_says() -> None:
+    draw = np.random.default_rng(4)
+    covered = 0
+    for round_ in range(300):
+        effects = draw.normal(size=40)
+        values = (np.repeat(effects, 5) + draw.normal(size=200)).round(6)
+        estimate = cluster_bootstrap(values, np.repeat(range(40), 5), rounds=400, seed=round_)
+        assert estimate.low is not None
+        assert estimate.high is not None
+        covered += estimate.low <= 0 <= estimate.high
+    # 95 % of 300 is 285; the bootstrap of 40 clusters is a little short; four standard errors are 15.
+    assert covered >= 265
