@@ -1,0 +1,92 @@
+"""A policy job's files: prompts in, completions out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from policy.contract import PROMPT_COLUMNS, PROMPTS_FILE
+from rewardmodel.chat import Message
+from rewardmodel.contract import JobError
+
+COMPLETION_SCHEMA = pa.schema(
+    {
+        "generation": pa.int32(),
+        "prompt_id": pa.string(),
+        "sample": pa.int32(),
+        "text": pa.string(),
+        "token_count": pa.int32(),
+        "finish_reason": pa.string(),
+        "sum_logprob": pa.float64(),
+        "seed": pa.int64(),
+        "engine": pa.string(),
+        "engine_version": pa.string(),
+        "score": pa.float64(),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A chat to answer."""
+
+    prompt_id: str
+    split: str
+    messages: list[Message]
+
+
+def read_prompts(run_path: Path) -> list[Prompt]:
+    """Read a run's prompts in their order.
+
+    :raises JobError: when the file is missing, lacks a column, is empty or names a prompt twice.
+    """
+    path = run_path / PROMPTS_FILE
+    if not path.is_file():
+        raise JobError(f"{path} is missing.")
+    table = pq.read_table(path)
+    missing = sorted(set(PROMPT_COLUMNS) - set(table.column_names))
+    if missing:
+        raise JobError(f"{path} lacks the column {missing[0]}.")
+    prompts = [
+        Prompt(row["prompt_id"], row["split"], row["messages"])
+        for row in table.select(list(PROMPT_COLUMNS)).to_pylist()
+    ]
+    if not prompts:
+        raise JobError(f"{path} holds no prompts.")
+    if len({prompt.prompt_id for prompt in prompts}) < len(prompts):
+        raise JobError(f"{path} names a prompt twice.")
+    return prompts
+
+
+class Shards:
+    """The completions of a run, published file by file; what an earlier attempt published is kept."""
+
+    def __init__(self, run_path: Path) -> None:
+        self._run_path = run_path
+        self._folder = run_path / "output"
+        self._folder.mkdir(exist_ok=True)
+        self.names = [f"output/{path.name}" for path in sorted(self._folder.glob("completions-*.parquet"))]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All completions published so far, in order."""
+        return [row for name in self.names for row in pq.read_table(self._run_path / name).to_pylist()]
+
+    def publish(self, rows: Sequence[dict[str, Any]]) -> str:
+        """Write completions as the next file, which appears whole or not at all.
+
+        :returns: the file's path within the run directory.
+        """
+        name = f"completions-{len(self.names):05d}.parquet"
+        temporary = self._folder / f".{name}.tmp"
+        pq.write_table(pa.Table.from_pylist(list(rows), schema=COMPLETION_SCHEMA), temporary)
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, self._folder / name)
+        self.names.append(f"output/{name}")
+        return self.names[-1]

@@ -1,0 +1,1 @@
+"""Engines that generate text: one small interface, several back ends."""

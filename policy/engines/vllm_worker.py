@@ -1,0 +1,124 @@
+"""The process that holds vLLM; started by :class:`policy.engines.vllm.VllmEngine`.
+
+    python -m policy.engines.vllm_worker SETTINGS_JSON
+
+Reads one JSON object a line from standard input and answers on standard output. Whatever vLLM
+prints goes to standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import sys
+import threading
+from typing import Any
+
+
+def main(settings: dict[str, Any]) -> None:
+    """Load the model, then obey until the input ends."""
+    # vLLM and the libraries below it print to file descriptor 1, which carries the answers.
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    commands: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(commands,), daemon=True).start()
+
+    def answer(message: dict[str, Any]) -> None:
+        answers.write(json.dumps(message) + "\n")
+
+    worker = Worker(settings)
+    answer({"version": worker.version})
+    while True:
+        command = commands.get()
+        if command["do"] == "generate":
+            worker.generate(command["requests"], answer)
+        else:
+            worker.load_weights(command["folder"])
+            answer({})
+
+
+def _read(commands: queue.SimpleQueue[dict[str, Any]]) -> None:
+    """Queue what comes in; its end means that the parent is gone, whatever this process is doing."""
+    for line in sys.stdin:
+        commands.put(json.loads(line))
+    os._exit(0)
+
+
+class Worker:
+    """vLLM's engine, in this process."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        import torch
+        import vllm
+        from vllm.platforms import current_platform
+
+        from policy.devices import resolve_device, resolve_dtype
+
+        self.version = vllm.__version__
+        self._end_token_ids = settings["end_token_ids"]
+        on_cpu = current_platform.is_cpu()
+        dtype = resolve_dtype(settings["dtype"], resolve_device("cpu" if on_cpu else "cuda"))
+        self._llm = vllm.LLM(
+            model=settings["model"],
+            skip_tokenizer_init=True,
+            dtype="bfloat16" if dtype == torch.bfloat16 else "float32",
+            max_model_len=settings["max_model_tokens"],
+            max_num_seqs=settings["max_sequences"],
+            kv_cache_memory_bytes=settings["kv_cache_bytes"],
+            # The CPU's default of 128 tokens is longer than most prompts, and only whole blocks are shared.
+            block_size=32 if on_cpu else None,
+            # Compiling takes longer than all the answers of a usual job on a CPU.
+            enforce_eager=on_cpu,
+            # By default log-probabilities leave temperature and top-p out.
+            logprobs_mode="processed_logprobs",
+            generation_config="vllm",
+        )
+        self._requests = 0
+
+    def generate(self, requests: list[dict[str, Any]], answer: Any) -> None:
+        """Answer requests, each as soon as it is whole."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        engine = self._llm.llm_engine
+        first = self._requests
+        self._requests += len(requests)
+        for number, request in enumerate(requests, start=first):
+            sampling = SamplingParams(
+                temperature=request["temperature"],
+                top_p=request["top_p"],
+                top_k=0,
+                max_tokens=request["max_tokens"],
+                seed=request["seed"],
+                stop_token_ids=self._end_token_ids,
+                logprobs=0,
+                detokenize=False,
+                output_kind=RequestOutputKind.FINAL_ONLY,
+            )
+            engine.add_request(str(number), {"prompt_token_ids": request["prompt_ids"]}, sampling)
+        while engine.has_unfinished_requests():
+            output: Any
+            for output in engine.step():
+                result = output.outputs[0]
+                token_ids = list(result.token_ids)
+                answer(
+                    {
+                        "index": int(output.request_id) - first,
+                        "token_ids": token_ids,
+                        "logprobs": [
+                            step[token].logprob for step, token in zip(result.logprobs, token_ids, strict=True)
+                        ],
+                        "finish_reason": result.finish_reason,
+                    }
+                )
+
+    def load_weights(self, folder: str) -> None:
+        """Take other weights in place; cached prefixes of the old ones would answer for the new."""
+        self._llm.collective_rpc("reload_weights", kwargs={"weights_path": folder})
+        if not self._llm.reset_prefix_cache():
+            raise RuntimeError("The prefix cache of the old weights could not be cleared.")
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

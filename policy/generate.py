@@ -1,0 +1,291 @@
+"""Answer prompts with one model or several: the jobs ``generate`` and ``evaluate``.
+
+    python -m policy.generate --run-dir D [--attempt N]
+
+Completions are published in the order of the prompts while the job runs: the first file holds one
+prompt's answers and each later one up to twice as many prompts, so that raters can begin early.
+``evaluate`` answers with one model after the other in one engine, and scores each model's answers
+before it publishes them. A second attempt keeps what the first one published.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from policy.commandline import run_from_command_line
+from policy.contract import EvaluateJob, GenerateJob
+from policy.data import Prompt, Shards, read_prompts
+from policy.engines.base import Completion, Engine, Request, check_length, make_request, start_engine
+from rewardmodel.chat import load_tokenizer, prompt_ids
+from rewardmodel.contract import read_spec
+from rewardmodel.rundir import RunDir, Stopped
+
+if TYPE_CHECKING:
+    from rewardmodel.model import RewardModel
+
+PROGRESS_SECONDS = 2.0
+SCORES_AT_ONCE = 32
+
+Row = dict[str, Any]
+
+
+def main(run: RunDir) -> None:
+    """Run the job that a run directory describes."""
+    job: GenerateJob | EvaluateJob = read_spec(run.path, {"generate": GenerateJob, "evaluate": EvaluateJob})
+    prompts = read_prompts(run.path)
+    if isinstance(job, GenerateJob):
+        answering = Answering(run, job, prompts, [(job.generation, Path(job.model))], None, job.prompts_per_shard)
+        run.finish({"kind": "generate", **answering.run()})
+    else:
+        models = [(model["generation"], Path(model["path"])) for model in job.models]
+        answering = Answering(run, job, prompts, models, job.reward_model, len(prompts))
+        run.finish({"kind": "evaluate", **answering.run()})
+
+
+class Answering:
+    """Answers to every prompt by every model, published as they come."""
+
+    def __init__(
+        self,
+        run: RunDir,
+        job: GenerateJob | EvaluateJob,
+        prompts: list[Prompt],
+        models: list[tuple[int, Path]],
+        reward_model: str | None,
+        prompts_per_shard: int,
+    ) -> None:
+        """Find what earlier attempts published and what is left to do.
+
+        :param models: number and folder of each generation.
+        :param reward_model: folder of the reward model that scores the answers, or None.
+        :raises JobError: when a model cannot answer a prompt.
+        """
+        self._run = run
+        self._job = job
+        self._messages = {prompt.prompt_id: prompt.messages for prompt in prompts}
+        self._reward_model_folder = reward_model
+        self._reward_model: RewardModel | None = None
+        self._prompts_per_shard = prompts_per_shard
+        self._samples = range(job.first_sample, job.first_sample + job.samples)
+        self._seconds = {"load": 0.0, "generate": 0.0, "score": 0.0}
+        self._tokens = 0
+        self._shards = Shards(run.path)
+        for name in self._shards.names:
+            run.progress("generate", message="Kept from an earlier attempt", shard=name)
+        published = self._shards.rows()
+        self._done = len(published)
+        self._total = len(models) * len(prompts) * job.samples
+        answered = {(row["generation"], row["prompt_id"]) for row in published}
+        self._waiting = [
+            (generation, folder, self._requests(generation, folder, left))
+            for generation, folder in models
+            if (left := [p for p in prompts if (generation, p.prompt_id) not in answered])
+        ]
+
+    def run(self) -> dict[str, Any]:
+        """Answer what is left, model after model.
+
+        :returns: the content of ``result.json`` but for its kind.
+        """
+        engine: Engine | None = None
+        in_engine = Path()
+        try:
+            for generation, folder, requests in self._waiting:
+                self._stop_if_asked()
+                if engine is not None and not _same_architecture(in_engine, folder):
+                    engine.close()
+                    engine = None
+                if engine is None:
+                    engine = self._start(folder)
+                else:
+                    engine.load_weights(folder)
+                in_engine = folder
+                self._answer_with(engine, generation, requests)
+        finally:
+            if engine is not None:
+                engine.close()
+        return self._result()
+
+    def _requests(self, generation: int, model: Path, prompts: Sequence[Prompt]) -> dict[str, list[Request]]:
+        """The requests of all samples of each prompt."""
+        tokenizer = load_tokenizer(model)
+        requests = {}
+        for prompt in prompts:
+            ids = prompt_ids(tokenizer, prompt.messages)
+            check_length(self._job.engine, model, len(ids), self._job.sampling.max_tokens, prompt.prompt_id)
+            requests[prompt.prompt_id] = [
+                make_request(self._job.sampling, ids, generation, prompt.prompt_id, sample) for sample in self._samples
+            ]
+        return requests
+
+    def _start(self, model: Path) -> Engine:
+        began = time.monotonic()
+        config = self._job.engine
+        engine = start_engine(config, model, self._run.attempt_path / f"{config.name}.log")
+
+        def report() -> None:
+            self._run.progress("load", message=f"Loading {model.name} into {config.name}, {_since(began):.0f} s")
+
+        report()
+        engine.wait_until_ready(report)
+        self._seconds["load"] += _since(began)
+        return engine
+
+    def _answer_with(self, engine: Engine, generation: int, requests: dict[str, list[Request]]) -> None:
+        """Answer prompts with the model in the engine, score the answers if asked, and publish them."""
+        sizes = _ramp(self._prompts_per_shard)
+        size = next(sizes)
+        unpublished: list[Row] = []
+        for prompt_id, completions in self._answer(engine, requests):
+            unpublished += [
+                _row(engine, generation, prompt_id, sample, request.seed, completion)
+                for sample, request, completion in zip(self._samples, requests[prompt_id], completions, strict=True)
+            ]
+            if self._reward_model_folder is None and len(unpublished) >= size * len(self._samples):
+                self._publish(unpublished)
+                unpublished = []
+                size = next(sizes)
+        if self._reward_model_folder is not None:
+            self._score(self._reward_model_folder, unpublished)
+        if unpublished:
+            self._publish(unpublished)
+
+    def _answer(self, engine: Engine, requests: dict[str, list[Request]]) -> Iterator[tuple[str, list[Completion]]]:
+        """Yield each prompt's completions, in the prompts' order, once they are whole."""
+        began = reported = time.monotonic()
+        tokens = 0
+        whole: dict[int, Completion] = {}
+        prompt_order = list(requests)
+        next_prompt = 0
+        per_prompt = len(self._samples)
+        for index, completion in engine.stream([r for of_prompt in requests.values() for r in of_prompt]):
+            whole[index] = completion
+            tokens += len(completion.token_ids)
+            self._done += 1
+            if time.monotonic() - reported > PROGRESS_SECONDS:
+                reported = time.monotonic()
+                self._stop_if_asked()
+                self._run.progress(
+                    "generate", self._done, self._total, tokens_per_second=round(tokens / _since(began), 1)
+                )
+            while next_prompt < len(prompt_order):
+                indices = range(next_prompt * per_prompt, (next_prompt + 1) * per_prompt)
+                if not all(i in whole for i in indices):
+                    break
+                yield prompt_order[next_prompt], [whole.pop(i) for i in indices]
+                next_prompt += 1
+        self._seconds["generate"] += _since(began)
+        self._tokens += tokens
+
+    def _score(self, folder: str, rows: list[Row]) -> None:
+        """Fill the rows' scores, a few answers at a time so that progress shows."""
+        if self._reward_model is None:
+            self._reward_model = self._load_reward_model(folder)
+        began = time.monotonic()
+        for start in range(0, len(rows), SCORES_AT_ONCE):
+            self._stop_if_asked()
+            part = rows[start : start + SCORES_AT_ONCE]
+            scores = self._reward_model.score([(self._messages[row["prompt_id"]], row["text"]) for row in part])
+            for row, score in zip(part, scores.tolist(), strict=True):
+                row["score"] = score
+            self._run.progress("score", start + len(part), len(rows))
+        self._seconds["score"] += _since(began)
+
+    def _load_reward_model(self, folder: str) -> RewardModel:
+        from rewardmodel.model import load_reward_model
+
+        began = time.monotonic()
+        self._run.progress("load", message="Loading the reward model")
+        model = load_reward_model(Path(folder), dtype="auto", device="auto")
+        self._seconds["load"] += _since(began)
+        return model
+
+    def _publish(self, rows: list[Row]) -> None:
+        shard = self._shards.publish(rows)
+        self._run.progress("generate", self._done, self._total, shard=shard)
+
+    def _stop_if_asked(self) -> None:
+        if self._run.stop_requested:
+            raise Stopped
+
+    def _result(self) -> dict[str, Any]:
+        rows = self._shards.rows()
+        generate = self._seconds["generate"]
+        return {
+            "completions": len(rows),
+            "shards": self._shards.names,
+            "metrics": {
+                "generations": _summaries(rows),
+                "tokens_per_second": round(self._tokens / generate, 1) if generate else None,
+            },
+            "seconds": {stage: round(seconds, 2) for stage, seconds in self._seconds.items()},
+            "versions": {row["engine"]: row["engine_version"] for row in rows},
+        }
+
+
+def _row(engine: Engine, generation: int, prompt_id: str, sample: int, seed: int, completion: Completion) -> Row:
+    return {
+        "generation": generation,
+        "prompt_id": prompt_id,
+        "sample": sample,
+        "text": completion.text,
+        "token_count": len(completion.token_ids),
+        "finish_reason": completion.finish_reason,
+        "sum_logprob": sum(completion.logprobs),
+        "seed": seed,
+        "engine": engine.name,
+        "engine_version": engine.version,
+        "score": None,
+    }
+
+
+def _ramp(limit: int) -> Iterator[int]:
+    """1, 2, 4, … but never above `limit`."""
+    size = 1
+    while True:
+        yield min(size, limit)
+        size *= 2
+
+
+def _summaries(rows: list[Row]) -> list[dict[str, Any]]:
+    """Means over each generation's completions."""
+    summaries = []
+    for generation in sorted({row["generation"] for row in rows}):
+        own = [row for row in rows if row["generation"] == generation]
+        scores = [row["score"] for row in own if row["score"] is not None]
+        tokens = sum(row["token_count"] for row in own)
+        summaries.append(
+            {
+                "generation": generation,
+                "completions": len(own),
+                "score": sum(scores) / len(scores) if scores else None,
+                "tokens": tokens / len(own),
+                "end_rate": sum(row["finish_reason"] == "stop" for row in own) / len(own),
+                "logprob_per_token": sum(row["sum_logprob"] for row in own) / tokens,
+            }
+        )
+    return summaries
+
+
+def _same_architecture(first: Path, second: Path) -> bool:
+    """Whether one model's weights can take the place of the other's."""
+
+    def shape(folder: Path) -> dict[str, Any]:
+        config = json.loads((folder / "config.json").read_text())
+        incidental = ("_name_or_path", "dtype", "torch_dtype", "transformers_version")
+        return {key: value for key, value in config.items() if key not in incidental}
+
+    return shape(first) == shape(second)
+
+
+def _since(began: float) -> float:
+    return time.monotonic() - began
+
+
+if __name__ == "__main__":
+    sys.exit(run_from_command_line("python -m policy.generate", main))

@@ -1,0 +1,175 @@
+"""Both engines keep the same promises: seeds, log-probabilities, ends, and new weights in place."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from policy.contract import EngineConfig, Sampling
+from policy.engines.base import Request, generate, make_request, request_seed, start_engine
+from policy.engines.transformers import draw_tokens
+from rewardmodel.chat import load_tokenizer, prompt_ids
+from rewardmodel.contract import JobError
+from tests.policy.conftest import ROOT, make_model
+
+
+@pytest.fixture(scope="module")
+def prompt(tiny_model) -> list[int]:
+    return prompt_ids(load_tokenizer(tiny_model), [{"role": "user", "content": "Hello there, engine."}])
+
+
+def requests_for(prompt: list[int], count: int, **changes) -> list[Request]:
+    return [
+        Request(**{"prompt_ids": prompt, "temperature": 0.7, "top_p": 1.0, "max_tokens": 20, "seed": seed, **changes})
+        for seed in range(count)
+    ]
+
+
+def reference_logprobs(model_folder: Path, prompt: list[int], answer: list[int], temperature: float) -> list[float]:
+    """Log-probabilities by one plain forward pass of transformers, in float64."""
+    model = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float64)
+    with torch.no_grad():
+        logits = model(torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1]
+    scores = torch.log_softmax(logits / temperature, dim=-1)
+    return scores.gather(1, torch.tensor(answer)[:, None])[:, 0].tolist()
+
+
+def test_logprobs_are_those_of_the_model_at_the_sampling_temperature(engine, tiny_model, prompt):
+    for completion in generate(engine, requests_for(prompt, 4)):
+        expected = reference_logprobs(tiny_model, prompt, completion.token_ids, temperature=0.7)
+        assert completion.logprobs == pytest.approx(expected, abs=2e-4)
+
+
+def test_equal_seeds_give_equal_answers_and_different_seeds_different_ones(engine, prompt):
+    first = generate(engine, requests_for(prompt, 4))
+    again = generate(engine, requests_for(prompt, 4))
+    assert [c.token_ids for c in again] == [c.token_ids for c in first]
+    assert len({tuple(c.token_ids) for c in first}) == 4
+
+
+def test_answers_come_back_in_the_order_of_their_requests(engine, prompt, tiny_model):
+    mixed = [
+        Request(prompt_ids=prompt[: 5 + i], temperature=0.7, top_p=1.0, max_tokens=1 + i, seed=i) for i in range(12)
+    ]
+    completions = generate(engine, mixed)
+    for request, completion in zip(mixed, completions, strict=True):
+        expected = reference_logprobs(tiny_model, request.prompt_ids, completion.token_ids, 0.7)
+        assert completion.logprobs == pytest.approx(expected, abs=2e-4)
+        assert len(completion.token_ids) <= request.max_tokens
+
+
+def test_an_answer_ends_with_the_end_token_or_is_reported_as_cut_off(engine, tiny_model, prompt):
+    end = load_tokenizer(tiny_model).eos_token_id
+    completions = generate(engine, requests_for(prompt, 200, max_tokens=30))
+    assert {c.finish_reason for c in completions} == {"stop", "length"}
+    for completion in completions:
+        assert (completion.token_ids[-1] == end) == (completion.finish_reason == "stop")
+        assert end not in completion.token_ids[:-1]
+        assert "<|end|>" not in completion.text
+        if completion.finish_reason == "length":
+            assert len(completion.token_ids) == 30
+
+
+def test_first_tokens_follow_the_model_distribution(engine, tiny_model, prompt):
+    drawn = [c.token_ids[0] for c in generate(engine, requests_for(prompt, 2000, max_tokens=1))]
+    expected = torch.tensor([reference_logprobs(tiny_model, prompt, [token], 0.7)[0] for token in range(0, 260)]).exp()
+    likely = expected.argsort(descending=True)[:5]
+    for token in likely.tolist():
+        share, deviation = float(expected[token]), math.sqrt(float(expected[token] * (1 - expected[token])) / 2000)
+        assert drawn.count(token) / 2000 == pytest.approx(share, abs=4.5 * deviation)
+
+
+def test_top_p_leaves_only_the_nucleus_and_its_logprobs(engine, tiny_model, prompt):
+    every = torch.tensor([reference_logprobs(tiny_model, prompt, [token], 0.7)[0] for token in range(260)]).exp()
+    ordered = every.sort(descending=True)
+    size = int((ordered.values.cumsum(0) < 0.5).sum()) + 1
+    nucleus = set(ordered.indices[:size].tolist())
+    total = float(ordered.values[:size].sum())
+    for completion in generate(engine, requests_for(prompt, 50, max_tokens=1, top_p=0.5)):
+        [token] = completion.token_ids
+        assert token in nucleus
+        assert completion.logprobs[0] == pytest.approx(math.log(float(every[token]) / total), abs=2e-4)
+
+
+def test_new_weights_answer_at_once_with_nothing_kept_of_the_old(engine, tiny_model, other_tiny_model, prompt):
+    long_prompt = prompt * 6
+    before = generate(engine, requests_for(long_prompt, 2))
+    engine.load_weights(other_tiny_model)
+    [other, _] = generate(engine, requests_for(long_prompt, 2))
+    expected = reference_logprobs(other_tiny_model, long_prompt, other.token_ids, 0.7)
+    assert other.logprobs == pytest.approx(expected, abs=2e-4)
+    engine.load_weights(tiny_model)
+    assert [c.token_ids for c in generate(engine, requests_for(long_prompt, 2))] == [c.token_ids for c in before]
+
+
+def test_completions_name_an_engine_and_a_version(engine):
+    engine.wait_until_ready()
+    assert engine.name in ("vllm", "transformers")
+    assert engine.version[0].isdigit()
+
+
+def test_vllm_that_cannot_start_says_so_with_the_end_of_its_log(tmp_path):
+    broken = make_model(tmp_path / "broken")
+    (broken / "model.safetensors").write_bytes(b"no weights")
+    engine = start_engine(EngineConfig(kv_cache_bytes=1 << 26), broken, tmp_path / "vllm.log")
+    with pytest.raises(JobError, match=r"vLLM ended with exit status 1; .*vllm\.log:\n(.*\n)*.*Error"):
+        engine.wait_until_ready()
+    engine.close()
+
+
+def test_vllm_dies_with_the_process_that_started_it(tiny_model, tmp_path):
+    program = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from policy.contract import EngineConfig\n"
+        "from policy.engines.vllm import VllmEngine\n"
+        f"engine = VllmEngine(EngineConfig(), Path({str(tiny_model)!r}), Path({str(tmp_path / 'log')!r}))\n"
+        "print(engine.pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    worker = psutil.Process(int(parent.stdout.readline()))
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 20
+    while worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_request_seeds_depend_on_every_part_of_the_name_and_on_nothing_else():
+    names = [(0, 1, "a", 0), (1, 1, "a", 0), (0, 2, "a", 0), (0, 1, "b", 0), (0, 1, "a", 1), (0, "1a", 0), (0, 1, "a0")]
+    seeds = {request_seed(*name) for name in names}
+    assert len(seeds) == len(names)
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    # sha256("7\x1f1\x1fp\x1f0") by coreutils begins with the 16 hexadecimal digits below.
+    assert request_seed(7, 1, "p", 0) == int("06a121c1f2987e22", 16) >> 1
+
+
+def test_a_request_takes_its_settings_from_the_job():
+    request = make_request(Sampling(temperature=0.5, max_tokens=9, top_p=0.9, seed=3), [1, 2], "x")
+    assert request == Request([1, 2], 0.5, 0.9, 9, request_seed(3, "x"))
+
+
+def test_tokens_are_drawn_by_inverting_the_cumulative_distribution():
+    logprobs = torch.tensor([[0.5, 0.3, 0.2]], dtype=torch.float64).log().repeat(5, 1)
+    uniforms = torch.tensor([[0.0], [0.49], [0.51], [0.79], [0.81]], dtype=torch.float64)
+    drawn, drawn_logprobs = draw_tokens(logprobs, torch.ones(5, 1, dtype=torch.float64), uniforms)
+    assert drawn.tolist() == [0, 0, 1, 1, 2]
+    assert drawn_logprobs.exp().tolist() == pytest.approx([0.5, 0.5, 0.3, 0.3, 0.2])
+
+
+def test_a_nucleus_is_the_smallest_set_that_reaches_top_p():
+    logprobs = torch.tensor([[0.2, 0.5, 0.3]], dtype=torch.float64).log().repeat(3, 1)
+    top_p = torch.tensor([[0.5], [0.51], [1.0]], dtype=torch.float64)
+    drawn, drawn_logprobs = draw_tokens(logprobs, top_p, torch.full((3, 1), 0.999, dtype=torch.float64))
+    assert drawn.tolist() == [1, 2, 2]
+    assert drawn_logprobs.exp().tolist() == pytest.approx([1.0, 0.3 / 0.8, 0.3])
