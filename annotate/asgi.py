@@ -8,9 +8,11 @@ from django.conf import settings
 from django.core.asgi import get_asgi_application
 from django.core.exceptions import ImproperlyConfigured
 
+from annotate import environment
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "annotate.settings")
 
-missing = [name for name in ("SECRET_KEY", "ALLOWED_HOSTS") if not getattr(settings, name)]
+missing = [name for name in ("SECRET_KEY", "ALLOWED_HOSTS") if not environment.text(name)]
 if missing and not settings.DEBUG:
     raise ImproperlyConfigured(f"Set {' and '.join(missing)} in the environment: DEBUG is off.")
 

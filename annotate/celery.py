@@ -1,4 +1,4 @@
-"""The Celery application: ``celery -A annotate worker -Q heavy`` runs jobs, ``-Q light -B`` what is quick or regular."""
+"""The Celery application: ``celery -A annotate worker -Q heavy`` runs jobs, ``-Q light -B`` all other tasks."""
 
 from __future__ import annotations
 

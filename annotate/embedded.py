@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 from urllib.parse import quote
@@ -91,6 +91,21 @@ def services_running() -> Iterator[None]:
     with servers_running(
         settings.HONE_DATA_DIR, postgres=settings.HONE_EMBEDDED_POSTGRES, valkey=settings.HONE_EMBEDDED_VALKEY
     ):
+        yield
+
+
+@contextlib.contextmanager
+def nobody_using(data_dir: Path) -> Iterator[None]:
+    """Hold a data folder while nobody uses its servers; what a killed process left running is stopped.
+
+    :raises EmbeddedError: when somebody does.
+    """
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with open(data_dir / "embedded.gate", "a") as gate, open(data_dir / "embedded.users", "a") as users:
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        if not _lock_alone(users):
+            raise EmbeddedError(f"{data_dir} is in use: stop the site and other commands first.")
+        _stop_all(data_dir)
         yield
 
 
@@ -306,7 +321,7 @@ def _valkey_ready(path: Path) -> bool:
     return False
 
 
-def _wait_until(ready, process: subprocess.Popen[bytes], name: str, log: Path) -> None:
+def _wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes], name: str, log: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not ready():
         if process.poll() is not None:

@@ -30,7 +30,7 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
-    "django.contrib.staticfiles",
+    "annotate.staticfiles.StaticFilesConfig",
     "django.contrib.postgres",
     "csp",
     "django_htmx",
@@ -97,6 +97,7 @@ CELERY_TASK_ACKS_LATE = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_TASK_DEFAULT_QUEUE = "light"
 CELERY_TASK_ROUTES = {"annotate.tasks.run_job": {"queue": "heavy"}}
+CELERY_BEAT_SCHEDULE = {"sweep": {"task": "annotate.tasks.sweep", "schedule": 30.0}}
 CELERY_TIMEZONE = "UTC"
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 

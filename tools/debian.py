@@ -25,9 +25,9 @@ def install(package: str, why: str) -> None:
         raise MissingPackage(advice)
     print(f"Installing the system package {package}, which {why} …", flush=True)
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    for command in (
-        ["apt-get", "update", "-qq"],
-        ["apt-get", "install", "-y", "-qq", "--no-install-recommends", package],
+    for arguments in (
+        ["update", "-qq"],
+        ["install", "-y", "-qq", "--no-install-recommends", package],
     ):
         done = subprocess.run(
             ["apt-get", *arguments],
