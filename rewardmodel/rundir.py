@@ -201,6 +201,18 @@ def open_run(path: Path, attempt: int | None = None) -> Iterator[RunDir]:
             run.close()
 
 
+def is_held(path: Path) -> bool:
+    """Whether a process is working in a run directory."""
+    try:
+        with open(path / "lock") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
 def _watch_lease(lease: Path) -> None:
     """End this process and its children once a lease that existed is no longer renewed."""
     if not lease.exists():

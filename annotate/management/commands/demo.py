@@ -27,8 +27,9 @@ from django.db import transaction
 from annotate import environment
 from annotate.embedded import EmbeddedError, services_running
 from annotate.models import Item, Project, Run
+from annotate.services import execute
 from annotate.services.projects import default_model
-from annotate.services.runs import launch_generate
+from annotate.services.runs import call_worker, launch_generate
 from annotate.services.sample import create_sample
 from annotate.supervisor import ChildDied, Supervisor
 from tools.progress import Stages
@@ -159,6 +160,8 @@ def _sample_run() -> Run | None:
             sample = create_sample()
             _write_private(_sign_ins_file(), json.dumps([vars(sign_in) for sign_in in sample.sign_ins], indent=1))
             launch_generate(project=sample.project, actor=None)
+    for run in execute.requeue_abandoned():
+        call_worker(run)
     if Item.objects.exists():
         return None
     return Run.objects.filter(kind=Run.Kind.GENERATE, state__in=[Run.State.QUEUED, Run.State.RUNNING]).first()
