@@ -18,6 +18,7 @@ def main() -> None:
     """Run one command with the site's settings."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "annotate.settings")
     try:
+        from django.core.exceptions import ImproperlyConfigured
         from django.core.management import execute_from_command_line
     except ImportError:
         sys.exit("Django is not installed for this Python: run `make setup`, then .venv/bin/python manage.py.")
@@ -30,7 +31,7 @@ def main() -> None:
     try:
         with contextlib.nullcontext() if without else services_running():
             execute_from_command_line(sys.argv)
-    except EmbeddedError as problem:
+    except (EmbeddedError, ImproperlyConfigured) as problem:
         sys.exit(f"error: {problem}")
 
 

@@ -22,12 +22,12 @@ from typing import Any, NoReturn
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
-from django.db import transaction
+from django.db import DatabaseError, transaction
 
 from annotate import environment
 from annotate.embedded import EmbeddedError, services_running
 from annotate.models import Item, Project, Run
-from annotate.services import execute
+from annotate.services import Refused, execute
 from annotate.services.projects import default_model
 from annotate.services.runs import call_worker, launch_generate
 from annotate.services.sample import create_sample
@@ -89,8 +89,10 @@ class Command(BaseCommand):
                     _wait(supervisor, lambda: run is None or _first_items(run))
                 self.greet(port, run)
                 _wait(supervisor, lambda: False)
-            except (EmbeddedError, ChildDied) as problem:
+            except (EmbeddedError, ChildDied, Refused) as problem:
                 raise CommandError(str(problem)) from problem
+            except DatabaseError as problem:
+                raise CommandError(f"The database cannot be used: {problem}") from problem
             finally:
                 self.stdout.write("\nStopping …", ending="")
                 self.stdout.flush()
