@@ -3,7 +3,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 MANAGE = .venv/bin/python manage.py
 
-.PHONY: demo setup test clean-data lock
+.PHONY: demo setup test bench clean-data lock
 
 # exec, so that Ctrl-C and SIGTERM reach the site itself.
 demo: setup
@@ -18,6 +18,10 @@ test: setup
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy .
 	.venv/bin/pytest
+
+bench: setup
+	@test -n "$(AREA)" || { echo "error: say what to measure: make bench AREA=web" >&2; exit 1; }
+	@.venv/bin/python -m tests.bench $(AREA)
 
 clean-data:
 	@$(MANAGE) clean_data
