@@ -7,7 +7,6 @@ weights, encoder–decoders.
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import json
 import math
@@ -37,6 +36,8 @@ class Settings:
     """The loss it was trained with."""
     max_tokens: int
     """Longest prompt plus response in tokens."""
+    shares_prompts: bool = False
+    """Whether the backbone scores answers to one prompt equally well in one row."""
     mean: float = 0.0
     """Mean of the raw scores of the training answers."""
     scale: float = 1.0
@@ -71,16 +72,12 @@ def resolve_dtype(name: Dtype | torch.dtype, device: torch.device) -> torch.dtyp
 class RewardModel(nn.Module):
     """Scores answers; made by :func:`new_reward_model` or :func:`load_reward_model`."""
 
-    def __init__(self, backbone: Any, tokenizer: Any, settings: Settings, dtype: torch.dtype) -> None:
+    def __init__(self, backbone: Any, tokenizer: Any, settings: Settings) -> None:
         super().__init__()
         self.backbone = backbone
         self.tokenizer = tokenizer
         self.settings = settings
-        self.dtype = dtype
-        """Arithmetic of the backbone, whatever the dtype of its weights; scores are float32."""
         self.is_decoder = isinstance(getattr(backbone, "score", None), nn.Linear)
-        self.shares_prompts = self.is_decoder and self._can_share_prompts()
-        """Whether answers to one prompt are encoded in one row."""
 
     @property
     def device(self) -> torch.device:
@@ -92,10 +89,6 @@ class RewardModel(nn.Module):
         """The backbone without its head."""
         return getattr(self.backbone, self.backbone.base_model_prefix)
 
-    @trunk.setter
-    def trunk(self, module: nn.Module) -> None:
-        setattr(self.backbone, self.backbone.base_model_prefix, module)
-
     def forward(self, rows: Sequence[Row]) -> Tensor:
         """Raw scores of the answers in some rows.
 
@@ -104,8 +97,7 @@ class RewardModel(nn.Module):
         if self.is_decoder:
             return nn.functional.linear(self._last_states(rows).float(), self.backbone.score.weight.float())[:, 0]
         batch = collate(rows, self.tokenizer.pad_token_id, self.device)
-        with self._mixed_precision():
-            logits = self.backbone(input_ids=batch.input_ids, attention_mask=batch.segments.ge(0).long()).logits
+        logits = self.backbone(input_ids=batch.input_ids, attention_mask=batch.segments.ge(0).long()).logits
         return logits[:, 0].float()
 
     def _last_states(self, rows: Sequence[Row]) -> Tensor:
@@ -114,27 +106,22 @@ class RewardModel(nn.Module):
         one_answer_each = all(len(row.responses) == 1 for row in rows)
         mask = batch.segments.ge(0).long() if one_answer_each else tree_mask(batch.segments)
         positions = {"position_ids": batch.position_ids} if self._takes_positions() else {}
-        with self._mixed_precision():
-            output = self.trunk(input_ids=batch.input_ids, attention_mask=mask, use_cache=False, **positions)
+        output = self.trunk(input_ids=batch.input_ids, attention_mask=mask, use_cache=False, **positions)
         return output.last_hidden_state[batch.last_row, batch.last_column]
-
-    def _mixed_precision(self) -> contextlib.AbstractContextManager:
-        """Autocast where weights, or adapters on them, are kept in more precision than is computed in."""
-        if any(parameter.dtype != self.dtype for parameter in self.trunk.parameters()):
-            return torch.autocast(self.device.type, self.dtype)
-        return contextlib.nullcontext()
 
     def _takes_positions(self) -> bool:
         return "position_ids" in inspect.signature(self.backbone.forward).parameters
 
-    def _can_share_prompts(self) -> bool:
-        """Whether rows of several answers give the states of separate rows, tried on a short one.
+    def can_share_prompts(self) -> bool:
+        """Whether rows of several answers give the states of separate rows, tried on a short one in float32.
 
         Recurrent layers, windows narrower than a row and positions that cannot be set make them differ.
         """
         config = self.backbone.config.get_text_config()
         layer_types = getattr(config, "layer_types", None) or []
-        if not self._takes_positions() or any(kind != "full_attention" for kind in layer_types):
+        if not self.is_decoder or not self._takes_positions():
+            return False
+        if any(kind != "full_attention" for kind in layer_types):
             return False
         if not layer_types and getattr(config, "sliding_window", None):
             return False
@@ -142,10 +129,34 @@ class RewardModel(nn.Module):
         answers = [Answer(tuple(ids[:6]), tuple(ids[6:9])), Answer(tuple(ids[:6]), tuple(ids[9:]))]
         self.eval()
         with torch.inference_mode():
-            shared = self._last_states(pack(answers, True, len(ids))).float()
-            separate = self._last_states(pack(answers, False, len(ids))).float()
-        tolerance = 1e-4 if self.dtype == torch.float32 else 0.05
-        return bool((shared - separate).norm() <= tolerance * separate.norm())
+            shared = self._last_states(pack(answers, True, len(ids)))
+            separate = self._last_states(pack(answers, False, len(ids)))
+        return bool((shared - separate).norm() <= 1e-4 * separate.norm())
+
+    def add_adapters(self, rank: int, alpha: int) -> None:
+        """Freeze the trunk and put low-rank adapters on each of its linear layers.
+
+        Source: Hu et al. 2021, "LoRA: Low-rank adaptation of large language models".
+        """
+        from peft import LoraConfig, get_peft_model
+
+        config = LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear")
+        dtype = self.trunk.dtype
+        self._set_trunk(get_peft_model(self.trunk, config, autocast_adapter_dtype=False).to(dtype))
+
+    def merge(self) -> None:
+        """Add the adapters, where there are any, to the weights, and bring the head to the trunk's dtype.
+
+        What is scored from here on is what :meth:`save` writes and plain transformers loads.
+        """
+        from peft import PeftModel
+
+        if isinstance(self.trunk, PeftModel):
+            self._set_trunk(self.trunk.merge_and_unload())
+        self.backbone.to(self.trunk.dtype)
+
+    def _set_trunk(self, trunk: Any) -> None:
+        setattr(self.backbone, self.backbone.base_model_prefix, trunk)
 
     @torch.inference_mode()
     def raw_scores(self, answers: Sequence[Answer], tokens_per_batch: int) -> Tensor:
@@ -154,7 +165,7 @@ class RewardModel(nn.Module):
         :param tokens_per_batch: most tokens of one forward pass, padding included.
         :returns: [n] float32 on the CPU, in the order of `answers`.
         """
-        rows = pack(answers, self.shares_prompts, tokens_per_batch)
+        rows = pack(answers, self.settings.shares_prompts, tokens_per_batch)
         scores = torch.empty(len(answers))
         was_training = self.training
         self.eval()
@@ -183,27 +194,29 @@ class RewardModel(nn.Module):
 
 
 def new_reward_model(
-    settings: Settings, *, dtype: torch.dtype, weights_dtype: torch.dtype, device: torch.device, seed: int
+    tokenizer: Any, settings: Settings, *, dtype: torch.dtype, device: torch.device, seed: int
 ) -> RewardModel:
     """Put a fresh head, drawn with standard deviation 1/√(d+1), on a language model's backbone.
 
     Source: Stiennon et al. 2020, "Learning to summarize from human feedback", appendix B.1.
 
-    :param dtype: arithmetic of the backbone.
-    :param weights_dtype: how its weights are kept; the head is float32.
+    :param tokenizer: that of ``settings.base_model``; its padding token may be changed.
+    :param dtype: of the backbone's weights; the head is float32.
     :raises JobError: when the base model cannot carry such a head.
     """
-    tokenizer = load_tokenizer(settings.base_model)
-    backbone = _load_backbone(Path(settings.base_model), weights_dtype)
+    backbone = _load_backbone(Path(settings.base_model), torch.float32)
     _set_padding(tokenizer, backbone.config)
     head = getattr(backbone, "score", None) or getattr(backbone, "classifier", None)
     if not isinstance(head, nn.Linear):
         raise JobError(f"The model in {settings.base_model} has no linear classification head to score with.")
-    deviation = 1 / math.sqrt(head.in_features + 1)
+    model = RewardModel(backbone, tokenizer, settings)
+    settings.shares_prompts = model.can_share_prompts()
+    backbone.to(dtype)
+    head.float()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        head.float().weight.copy_(torch.randn(head.weight.shape, generator=generator) * deviation)
-    return RewardModel(backbone.to(device), tokenizer, settings, dtype)
+        head.weight.copy_(torch.randn(head.weight.shape, generator=generator) / math.sqrt(head.in_features + 1))
+    return model.to(device)
 
 
 def load_reward_model(
@@ -224,7 +237,7 @@ def load_reward_model(
     device = resolve_device(device)
     dtype = resolve_dtype(dtype, device)
     backbone = _load_backbone(folder, dtype).to(device)
-    return RewardModel(backbone, load_tokenizer(folder), Settings(**values), dtype).eval().requires_grad_(False)
+    return RewardModel(backbone, load_tokenizer(folder), Settings(**values)).eval().requires_grad_(False)
 
 
 def _load_backbone(folder: Path, dtype: torch.dtype) -> Any:

@@ -1,0 +1,168 @@
+"""Rankings from a run's parquet file: checked, tokenised, and put in an order for training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from rewardmodel.chat import Answer, tokenize_answer
+from rewardmodel.contract import RANKING_COLUMNS, RANKINGS_FILE, JobError
+
+SPLITS = ("train", "dev", "test")
+WINDOW_STEPS = 8
+"""Optimiser steps' worth of shuffled rankings that are put together by length."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """One rater's order of the answers to one prompt, as token ids."""
+
+    row_id: str
+    prompt_id: str
+    answers: tuple[Answer, ...]
+    ranks: Tensor
+    """[K] int64: 1 is best, equal numbers are a tie, 0 is unranked."""
+    weight: float
+    """Weight of the row in the loss."""
+    characters: tuple[int, ...]
+    """Length of each answer's text."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the answers and of one prompt."""
+        return max(len(a.prompt) for a in self.answers) + sum(len(a.response) for a in self.answers)
+
+
+@dataclass(frozen=True)
+class Rankings:
+    """A run's rankings by split, with what was left out of them."""
+
+    train: list[Ranking]
+    dev: list[Ranking]
+    test: list[Ranking]
+    counts: dict[str, int]
+    """Rows left out and answers cut, by reason."""
+
+
+def read_rankings(run_path: Path, tokenizer: Any, max_tokens: int) -> Rankings:
+    """Read and check ``data/rankings.parquet`` of a run directory.
+
+    Rows that prefer nothing (all ties, or fewer than two answers ranked) or weigh nothing are left
+    out and counted.
+
+    :param max_tokens: longest prompt plus answer; longer prompts lose their beginning.
+    :raises JobError: naming the row and what is wrong with it, or that nothing is left to train on.
+    """
+    splits: dict[str, list[Ranking]] = {split: [] for split in SPLITS}
+    counts = {"without_preference": 0, "without_weight": 0, "prompts_cut": 0, "answers_cut": 0}
+    split_of: dict[str, str] = {}
+    rows = _read_table(run_path / RANKINGS_FILE)
+    for number, row in enumerate(rows):
+        _check_row(row, f"Row {number} of {RANKINGS_FILE} ({row['row_id']})")
+        known = split_of.setdefault(row["prompt_id"], row["split"])
+        if known != row["split"]:
+            raise JobError(
+                f"Prompt {row['prompt_id']} is in the splits {known} and {row['split']} of {RANKINGS_FILE}; "
+                "a prompt must lie in one split only."
+            )
+        if not _prefers_something(row["ranks"]):
+            counts["without_preference"] += 1
+        elif row["weight"] == 0:
+            counts["without_weight"] += 1
+        else:
+            ranking = _tokenize(row, tokenizer, max_tokens)
+            counts["prompts_cut"] += any(answer.prompt_cut for answer in ranking.answers)
+            counts["answers_cut"] += sum(answer.response_cut > 0 for answer in ranking.answers)
+            splits[row["split"]].append(ranking)
+    if not splits["train"]:
+        raise JobError(_why_nothing_to_train(rows, counts))
+    return Rankings(splits["train"], splits["dev"], splits["test"], counts)
+
+
+def _read_table(path: Path) -> list[dict[str, Any]]:
+    try:
+        table = pq.read_table(path)
+    except FileNotFoundError:
+        raise JobError(f"{path} is missing; a reward model needs rankings to learn from.") from None
+    except pa.ArrowInvalid as problem:
+        raise JobError(f"{path} is not a parquet file: {problem}.") from None
+    missing = [name for name in RANKING_COLUMNS if name not in table.column_names]
+    if missing:
+        raise JobError(f"{path} lacks the column {missing[0]}: {RANKING_COLUMNS[missing[0]]}.")
+    return table.select(list(RANKING_COLUMNS)).to_pylist()
+
+
+def _check_row(row: dict[str, Any], place: str) -> None:
+    for name in RANKING_COLUMNS:
+        if row[name] is None:
+            raise JobError(f"{place} has no {name}.")
+    if row["split"] not in SPLITS:
+        raise JobError(f"{place} has the split {row['split']!r}; it must be train, dev or test.")
+    if len(row["responses"]) < 2:
+        raise JobError(f"{place} has fewer than 2 responses, so it ranks nothing.")
+    if len(row["ranks"]) != len(row["responses"]):
+        raise JobError(f"{place} has {len(row['responses'])} responses but {len(row['ranks'])} ranks.")
+    if any(text is None for text in row["responses"]):
+        raise JobError(f"{place} has a response without text.")
+    if any(rank is not None and rank < 1 for rank in row["ranks"]):
+        raise JobError(f"{place} has a rank below 1; 1 is best and null is unranked.")
+    if not (math.isfinite(row["weight"]) and row["weight"] >= 0):
+        raise JobError(f"{place} has the weight {row['weight']}; it must be a number of at least 0.")
+    if any(not message or message["role"] is None or message["content"] is None for message in row["messages"]):
+        raise JobError(f"{place} has a message without role or content.")
+
+
+def _prefers_something(ranks: Sequence[int | None]) -> bool:
+    """Whether two answers stand in an order: a ranked one is above every unranked one."""
+    return any(rank is not None for rank in ranks) and len(set(ranks)) > 1
+
+
+def _why_nothing_to_train(rows: Sequence[dict[str, Any]], counts: dict[str, int]) -> str:
+    if not rows:
+        return f"{RANKINGS_FILE} holds no rankings; a reward model needs some to learn from."
+    train = sum(row["split"] == "train" for row in rows)
+    if not train:
+        return f"{RANKINGS_FILE} holds {len(rows)} rankings but none in the train split."
+    return (
+        f"None of the {train} train rankings in {RANKINGS_FILE} prefers one answer to another with a weight above 0: "
+        f"in all splits, {counts['without_preference']} are ties and {counts['without_weight']} weigh 0."
+    )
+
+
+def _tokenize(row: dict[str, Any], tokenizer: Any, max_tokens: int) -> Ranking:
+    return Ranking(
+        row_id=row["row_id"],
+        prompt_id=row["prompt_id"],
+        answers=tuple(tokenize_answer(tokenizer, row["messages"], text, max_tokens) for text in row["responses"]),
+        ranks=torch.tensor([rank or 0 for rank in row["ranks"]]),
+        weight=row["weight"],
+        characters=tuple(map(len, row["responses"])),
+    )
+
+
+def training_steps(sizes: Sequence[int], per_step: int, seed: int, epoch: int) -> Iterator[list[int]]:
+    """The order of one epoch: shuffled, with rankings of like length in one step.
+
+    The same arguments give the same order, so training can go on from any step.
+
+    :param sizes: tokens of each ranking.
+    :param per_step: rankings of one optimiser step; the last may have fewer.
+    :returns: for each step, indices of its rankings; each index occurs once.
+    """
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    order = torch.randperm(len(sizes), generator=generator).tolist()
+    window = WINDOW_STEPS * per_step
+    steps = []
+    for start in range(0, len(order), window):
+        by_length = sorted(order[start : start + window], key=lambda index: sizes[index])
+        steps += [by_length[i : i + per_step] for i in range(0, len(by_length), per_step)]
+    for index in torch.randperm(len(steps), generator=generator).tolist():
+        yield steps[index]

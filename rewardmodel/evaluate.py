@@ -1,0 +1,74 @@
+"""How often a reward model agrees with raters, with an interval that respects prompts."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import TypedDict
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rewardmodel.contract import Loss
+from rewardmodel.data import Ranking
+from rewardmodel.losses import pair_margins, ranking_loss
+from rewardmodel.model import RewardModel
+
+BOOTSTRAP_SAMPLES = 2000
+
+
+class Agreement(TypedDict):
+    """Share of preferred pairs that some score puts in the rater's order."""
+
+    accuracy: float
+    accuracy_ci: list[float] | None
+    """95 % interval; None with a single prompt."""
+    pairs: int
+    prompts: int
+
+
+def score_rankings(model: RewardModel, rankings: Sequence[Ranking], tokens_per_batch: int) -> list[Tensor]:
+    """Raw scores of the answers of each ranking, [K] float32 on the CPU each."""
+    answers = [answer for ranking in rankings for answer in ranking.answers]
+    return list(model.raw_scores(answers, tokens_per_batch).split([len(ranking.answers) for ranking in rankings]))
+
+
+def mean_loss(name: Loss, rankings: Sequence[Ranking], scores: Sequence[Tensor]) -> float:
+    """Weighted mean of the training loss over rankings, without the centring penalty."""
+    losses = [ranking_loss(name, own, ranking.ranks).item() for own, ranking in zip(scores, rankings, strict=True)]
+    return float(np.average(losses, weights=[ranking.weight for ranking in rankings]))
+
+
+def agreement(rankings: Sequence[Ranking], scores: Sequence[Tensor], seed: int = 0) -> Agreement:
+    """Accuracy over preferred pairs, ties of the rater skipped and ties of the score counted half.
+
+    The interval is a percentile bootstrap over prompts: pairs of one prompt are not independent
+    (Cameron, Gelbach and Miller 2008, "Bootstrap-based improvements for inference with clustered errors").
+
+    :param scores: [K] float for each ranking.
+    :param seed: of the bootstrap.
+    """
+    correct: dict[str, float] = defaultdict(float)
+    pairs: dict[str, int] = defaultdict(int)
+    for ranking, own in zip(rankings, scores, strict=True):
+        margins = pair_margins(own, ranking.ranks)
+        correct[ranking.prompt_id] += ((margins > 0).double() + 0.5 * (margins == 0)).sum().item()
+        pairs[ranking.prompt_id] += len(margins)
+    right, all_pairs = np.array(list(correct.values())), np.array(list(pairs.values()))
+    interval = None
+    if len(right) > 1:
+        generator = np.random.default_rng(seed)
+        draws = generator.multinomial(len(right), np.full(len(right), 1 / len(right)), size=BOOTSTRAP_SAMPLES)
+        interval = np.quantile((draws @ right) / (draws @ all_pairs), [0.025, 0.975]).tolist()
+    return Agreement(
+        accuracy=float(right.sum() / all_pairs.sum()),
+        accuracy_ci=interval,
+        pairs=int(all_pairs.sum()),
+        prompts=len(right),
+    )
+
+
+def length_agreement(rankings: Sequence[Ranking], seed: int = 0) -> Agreement:
+    """The same for the rule that the longer text wins: what a model that only counts would reach."""
+    return agreement(rankings, [torch.tensor(ranking.characters, dtype=torch.float64) for ranking in rankings], seed)
