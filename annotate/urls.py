@@ -3,6 +3,46 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.urls import path
+from django.contrib.auth import views as auth
+from django.contrib.auth.decorators import login_not_required
+from django.urls import include, path
+from django.views.i18n import set_language
 
-urlpatterns = [path("admin/", admin.site.urls)]
+from annotate.views import datasets, home, judgements, launch, lineage, project, prompts, rate, runs
+
+of_a_project = [
+    path("", project.project, name="project"),
+    path("loop", project.loop, name="loop"),
+    path("launch/<str:kind>", launch.launch, name="launch"),
+    path("rate", rate.page, name="rate"),
+    path("rate/next", rate.next_item, name="next_item"),
+    path("rate/last", rate.last_answer, name="last_answer"),
+    path("slots/<int:pk>/submit", rate.submit, name="submit"),
+    path("slots/<int:pk>/skip", rate.skip, name="skip"),
+    path("slots/<int:pk>/renew", rate.renew, name="renew"),
+    path("runs/", runs.runs, name="runs"),
+    path("runs/<uuid:pk>", runs.run, name="run"),
+    path("runs/<uuid:pk>/live", runs.live, name="run_live"),
+    path("runs/<uuid:pk>/series", runs.series, name="run_series"),
+    path("generations/<int:number>", lineage.generation, name="generation"),
+    path("generations/<int:number>/promote", launch.promote, name="promote"),
+    path("generations/<int:number>/reject", launch.reject, name="reject"),
+    path("reward-models/<int:number>", lineage.reward_model, name="reward_model"),
+    path("snapshots/", launch.take_snapshot, name="take_snapshot"),
+    path("snapshots/<int:pk>", datasets.snapshot, name="snapshot"),
+    path("snapshots/<int:pk>/preferences.jsonl", datasets.export, name="export"),
+    path("prompts/", prompts.prompts, name="prompts"),
+    path("prompts/<int:pk>", prompts.prompt, name="prompt"),
+    path("completions/<int:pk>", lineage.completion, name="completion"),
+    path("judgements/", judgements.judgements, name="judgements"),
+    path("judgements/<int:pk>", judgements.judgement, name="judgement"),
+]
+
+urlpatterns = [
+    path("", home.home, name="home"),
+    path("sign-in", auth.LoginView.as_view(redirect_authenticated_user=True), name="login"),
+    path("sign-out", auth.LogoutView.as_view(), name="logout"),
+    path("language", login_not_required(set_language), name="set_language"),
+    path("p/<slug:slug>/", include(of_a_project)),
+    path("admin/", admin.site.urls),
+]

@@ -1,0 +1,123 @@
+"""Who may see what: one function for each kind of object, called in the first line of each view.
+
+Nobody reaches a view without being signed in (the middleware sends them to the sign-in page). A
+stranger to a project gets 404, so that not even its existence shows; a member without the right
+gets 403. A superuser counts as a lead everywhere.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import TypeVar
+
+from django.core.exceptions import PermissionDenied
+from django.db.models import Model, QuerySet
+from django.http import Http404, HttpRequest
+from django.shortcuts import get_object_or_404
+from django.utils.translation import gettext as _
+
+from annotate.models import (
+    Completion,
+    Generation,
+    Judgement,
+    Membership,
+    Project,
+    Prompt,
+    RewardModel,
+    Run,
+    Slot,
+    Snapshot,
+    User,
+)
+
+LEAD = Membership.Role.LEAD
+Record = TypeVar("Record", bound=Model)
+
+
+class SignedInRequest(HttpRequest):
+    """A request as it reaches a view, and the viewer's role in its project once that is known."""
+
+    user: User
+    role: str
+
+
+def projects_of(user: User) -> dict[Project, str]:
+    """The user's projects with the role in each, by name."""
+    if user.is_superuser:
+        return dict.fromkeys(Project.objects.order_by("name"), LEAD)
+    memberships = Membership.objects.filter(user=user).select_related("project").order_by("project__name")
+    return {membership.project: membership.role for membership in memberships}
+
+
+def get_project(request: SignedInRequest, slug: str, *, role: str | None = None) -> Project:
+    """The project, for a member; for nobody but a lead where that role is asked for.
+
+    :raises Http404: for a stranger.
+    :raises PermissionDenied: for a member who has another role.
+    """
+    project = get_object_or_404(Project, slug=slug)
+    if request.user.is_superuser:
+        request.role = LEAD
+    else:
+        held = Membership.objects.filter(user=request.user, project=project).values_list("role", flat=True).first()
+        if held is None:
+            raise Http404
+        request.role = held
+    if role is not None and request.role != role:
+        raise PermissionDenied(_("This page is for the leads of the project."))
+    return project
+
+
+def get_slot(request: SignedInRequest, slug: str, pk: int) -> Slot:
+    """A slot that was at some time handed to the viewer."""
+    project = get_project(request, slug)
+    slots = Slot.objects.filter(leases__rater=request.user).select_related("project", "item__prompt")
+    return get_object_or_404(slots, project=project, pk=pk)
+
+
+def get_generation(request: SignedInRequest, slug: str, number: int) -> Generation:
+    """A generation, for leads."""
+    return _of_lead(request, slug, Generation.objects.select_related("parent", "run__reward_model"), number=number)
+
+
+def get_reward_model(request: SignedInRequest, slug: str, number: int) -> RewardModel:
+    """A reward model, for leads."""
+    return _of_lead(request, slug, RewardModel.objects.select_related("snapshot", "run"), number=number)
+
+
+def get_snapshot(request: SignedInRequest, slug: str, pk: int) -> Snapshot:
+    """A snapshot, for leads."""
+    return _of_lead(request, slug, Snapshot.objects.select_related("created_by"), pk=pk)
+
+
+def get_run(request: SignedInRequest, slug: str, pk: uuid.UUID) -> Run:
+    """A run, for leads."""
+    related = ("generation", "snapshot", "reward_model", "made_generation", "made_reward_model", "requested_by")
+    return _of_lead(request, slug, Run.objects.select_related(*related), pk=pk)
+
+
+def get_prompt(request: SignedInRequest, slug: str, pk: int) -> Prompt:
+    """A prompt, for leads: raters see prompts only as their items."""
+    return _of_lead(request, slug, Prompt.objects.all(), pk=pk)
+
+
+def get_completion(request: SignedInRequest, slug: str, pk: int) -> Completion:
+    """A completion, for leads: raters must not learn what wrote it."""
+    project = get_project(request, slug, role=LEAD)
+    completions = Completion.objects.select_related("prompt", "generation", "run", "edit_of__generation")
+    return get_object_or_404(completions, prompt__project=project, pk=pk)
+
+
+def get_judgement(request: SignedInRequest, slug: str, pk: int) -> Judgement:
+    """A judgement, for leads."""
+    project = get_project(request, slug, role=LEAD)
+    judgements = Judgement.objects.select_related("item__prompt", "rater", "slot")
+    return get_object_or_404(judgements, slot__project=project, pk=pk)
+
+
+def _of_lead(request: SignedInRequest, slug: str, records: QuerySet[Record], **which: object) -> Record:
+    """The one record of the project that fits, for leads, with its project filled in."""
+    project = get_project(request, slug, role=LEAD)
+    record = get_object_or_404(records, project=project, **which)
+    record.project = project  # type: ignore[attr-defined]  # every record that comes here has one
+    return record

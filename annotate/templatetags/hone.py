@@ -1,0 +1,106 @@
+"""Filters and tags of the templates."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django import template
+from django.templatetags.static import static
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import get_language
+from django.utils.translation import gettext as _
+
+from annotate import markdown as markdown_module
+from annotate.models.content import Criterion, Prompt, Translated
+
+register = template.Library()
+
+LONG_CHAT = 700
+"""Characters."""
+
+
+@register.filter
+def markdown(text: str) -> SafeString:
+    """Markdown as safe HTML."""
+    return markdown_module.to_html(text)
+
+
+@register.filter
+def localised(record: Translated, field: str) -> str:
+    """A field that a lead wrote, in the viewer's language where there is a rendering."""
+    return record.in_language(field, get_language() or "en")
+
+
+@register.filter
+def anchors(criterion: Criterion) -> list[tuple[int, str]]:
+    """A criterion's five values with their words, in the viewer's language."""
+    words = criterion.translations.get(get_language() or "en", {}).get("anchors") or criterion.anchors
+    return [(value, words.get(str(value), "")) for value in range(1, 6)]
+
+
+@register.filter
+def long_chat(prompt: Prompt) -> bool:
+    """Whether a prompt is so long that it is better read beside the answers than above them."""
+    return len(prompt.reference or "") + sum(len(m["content"]) for m in prompt.messages) > LONG_CHAT
+
+
+@register.simple_tag
+def icon(name: str) -> SafeString:
+    """A picture out of the sprite; the words beside it, or a label, say what it means."""
+    return format_html('<svg aria-hidden="true"><use href="{}#{}"/></svg>', static("annotate/icons.svg"), name)
+
+
+@register.filter
+def percent(value: Any) -> str:
+    """A share of 1 as per cent, with one decimal."""
+    return f"{value:.1%}" if isinstance(value, (int, float)) else "–"
+
+
+@register.filter
+def figure(value: Any) -> str:
+    """A measured value with four significant digits; other values as they are."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return "–" if value is None else str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+@register.filter
+def listed(value: Any) -> str:
+    """A list in a line; other values as they are."""
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+@register.filter
+def interval(value: Any) -> str:
+    """A pair of shares of 1 as an interval in per cent."""
+    if not (isinstance(value, (list, tuple)) and len(value) == 2):
+        return ""
+    return f"{value[0]:.1%} – {value[1]:.1%}"
+
+
+@register.filter
+def moment(value: datetime) -> str:
+    """Day and time, short, in the viewer's language."""
+    return date_format(timezone.localtime(value), _("j M Y, H:i"))
+
+
+@register.filter
+def took(start: datetime | None, end: datetime | None) -> str:
+    """The time from start to end, or to now where it has not ended."""
+    if start is None:
+        return "–"
+    return duration((end or timezone.now()) - start)
+
+
+def duration(length: timedelta) -> str:
+    """A length of time in the two largest of hours, minutes and seconds."""
+    seconds = max(0, round(length.total_seconds()))
+    if seconds < 60:
+        return _("%(seconds)d s") % {"seconds": seconds}
+    if seconds < 3600:
+        return _("%(minutes)d min %(seconds)d s") % {"minutes": seconds // 60, "seconds": seconds % 60}
+    return _("%(hours)d h %(minutes)d min") % {"hours": seconds // 3600, "minutes": seconds % 3600 // 60}

@@ -1,0 +1,48 @@
+"""The first page: the viewer's projects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.db.models import Count, Q
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_GET
+
+from annotate.access import LEAD, SignedInRequest, projects_of
+from annotate.models import Generation, Project, Run, Slot
+
+
+@dataclass
+class Card:
+    """A project as the first page shows it."""
+
+    project: Project
+    role: str
+    done: int = 0
+    total: int = 0
+    mine: int = 0
+    generation: int = 0
+    active: Run | None = None
+
+
+@require_GET
+def home(request: SignedInRequest) -> HttpResponse:
+    """The viewer's projects; a rater of a single one goes straight to it."""
+    projects = projects_of(request.user)
+    if len(projects) == 1 and LEAD not in projects.values():
+        return redirect("rate", slug=next(iter(projects)).slug)
+    cards = {project.pk: Card(project, role) for project, role in projects.items()}
+    slots = Slot.objects.filter(project__in=cards, purpose__in=["collect", "evaluate"]).values("project")
+    done = Q(state=Slot.State.DONE)
+    for row in slots.annotate(
+        total=Count("pk"), done=Count("pk", filter=done), mine=Count("pk", filter=done & Q(rater=request.user))
+    ):
+        card = cards[row["project"]]
+        card.total, card.done, card.mine = row["total"], row["done"], row["mine"]
+    served = Generation.objects.filter(project__in=cards, state=Generation.State.PROMOTED).order_by("number")
+    for project, number in served.values_list("project", "number"):
+        cards[project].generation = number
+    for run in Run.objects.filter(project__in=cards, state__in=[Run.State.QUEUED, Run.State.RUNNING]):
+        cards[run.project_id].active = run
+    return render(request, "home.html", {"cards": list(cards.values())})

@@ -1,0 +1,131 @@
+"""What a lead's buttons do: start runs, take snapshots, decide on generations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django.contrib import messages
+from django.http import Http404, HttpResponse
+from django.shortcuts import redirect
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_POST
+
+from annotate.access import LEAD, SignedInRequest, get_generation, get_project
+from annotate.models import Generation, Project, Run, Split
+from annotate.services import Refused, promotion, runs, snapshots
+
+
+@require_POST
+def launch(request: SignedInRequest, slug: str, kind: str) -> HttpResponse:
+    """Start a run and go to its page, or come back with the reason why not."""
+    project = get_project(request, slug, role=LEAD)
+    if kind not in LAUNCHERS:
+        raise Http404
+    try:
+        run = LAUNCHERS[kind](request, project)
+    except Refused as refusal:
+        messages.error(request, str(refusal))
+        return redirect("project", slug=slug)
+    return redirect("run", slug=slug, pk=run.pk)
+
+
+def _generate(request: SignedInRequest, project: Project) -> Run:
+    splits = [split for split in request.POST.getlist("splits") if split in Split.values]
+    if not splits:
+        raise Refused(_("Choose at least one part of the prompts."))
+    return runs.launch_generate(
+        project=project,
+        actor=request.user,
+        generation=_chosen(request, project, "generation"),
+        samples=_number(request, "samples", lowest=1, highest=100),
+        splits=splits,
+    )
+
+
+def _train_reward(request: SignedInRequest, project: Project) -> Run:
+    return runs.launch_train_reward(
+        project=project,
+        actor=request.user,
+        snapshot=project.snapshots.filter(pk=request.POST["snapshot"]).first()
+        if request.POST.get("snapshot", "").isdecimal()
+        else None,
+        settings={"loss": request.POST["loss"]} if request.POST.get("loss") else None,
+    )
+
+
+def _improve(request: SignedInRequest, project: Project) -> Run:
+    number = _number(request, "reward_model", lowest=1, highest=10**6)
+    return runs.launch_improve(
+        project=project,
+        actor=request.user,
+        reward_model=project.reward_models.filter(number=number).first() if number else None,
+        settings={"updates": updates} if (updates := _number(request, "updates", lowest=1, highest=1000)) else None,
+    )
+
+
+def _evaluate(request: SignedInRequest, project: Project) -> Run:
+    return runs.launch_evaluate(project=project, actor=request.user, generation=_chosen(request, project, "generation"))
+
+
+LAUNCHERS: dict[str, Callable[[SignedInRequest, Project], Run]] = {
+    Run.Kind.GENERATE.value: _generate,
+    Run.Kind.TRAIN_REWARD.value: _train_reward,
+    Run.Kind.IMPROVE.value: _improve,
+    Run.Kind.EVALUATE.value: _evaluate,
+}
+
+
+@require_POST
+def take_snapshot(request: SignedInRequest, slug: str) -> HttpResponse:
+    """Freeze the judgements as they are now and go to the snapshot."""
+    project = get_project(request, slug, role=LEAD)
+    try:
+        snapshot = snapshots.create_snapshot(
+            project=project, actor=request.user, name=request.POST.get("name", "").strip()
+        )
+    except Refused as refusal:
+        messages.error(request, str(refusal))
+        return redirect("project", slug=slug)
+    return redirect("snapshot", slug=slug, pk=snapshot.pk)
+
+
+@require_POST
+def promote(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
+    """Serve a generation to the raters."""
+    return _decide(request, slug, number, promotion.promote, _("Generation %(number)d is served from now on."))
+
+
+@require_POST
+def reject(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
+    """Decide against a generation, or take its promotion back."""
+    return _decide(request, slug, number, promotion.reject, _("Generation %(number)d is rejected."))
+
+
+def _decide(request: SignedInRequest, slug: str, number: int, decision: Callable[..., None], done: str) -> HttpResponse:
+    generation = get_generation(request, slug, number)
+    try:
+        decision(generation=generation, actor=request.user)
+        messages.success(request, done % {"number": number})
+    except Refused as refusal:
+        messages.error(request, str(refusal))
+    return redirect("generation", slug=slug, number=number)
+
+
+def _chosen(request: SignedInRequest, project: Project, field: str) -> Generation | None:
+    """The generation that a form names, or None for the service's own choice."""
+    number = _number(request, field, lowest=0, highest=10**6)
+    return None if number is None else project.generations.filter(number=number).first()
+
+
+def _number(request: SignedInRequest, field: str, *, lowest: int, highest: int) -> int | None:
+    """A whole number of a form, or None where the field is empty."""
+    text = request.POST.get(field, "").strip()
+    if not text:
+        return None
+    if not text.isdecimal() or not lowest <= int(text) <= highest:
+        raise Refused(
+            _("%(field)s must be a whole number from %(lowest)d to %(highest)d.")
+            % {"field": field, "lowest": lowest, "highest": highest},
+            place=field,
+        )
+    return int(text)

@@ -1,0 +1,56 @@
+"""Where things come from and what came of them: generations, reward models, completions."""
+
+from __future__ import annotations
+
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_GET
+
+from annotate.access import SignedInRequest, get_completion, get_generation, get_reward_model
+from annotate.models import Judgement
+from annotate.services.measure import win_rate
+from annotate.views.paging import page_of
+
+
+@require_GET
+def generation(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
+    """A generation of the policy, with what it wrote."""
+    generation = get_generation(request, slug, number)
+    completions = generation.completions.select_related("prompt", "run").order_by("prompt_id", "sample")
+    context = {
+        "project": generation.project,
+        "generation": generation,
+        "children": generation.children.order_by("number"),
+        "runs": generation.runs.all(),
+        "metrics": generation.how_made.get("metrics", {}),
+        "win_rate": win_rate(generation, generation.parent) if generation.parent else None,
+        "page": page_of(request, completions),
+    }
+    return render(request, "lineage/generation.html", context)
+
+
+@require_GET
+def reward_model(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
+    """A reward model: what it learned from, how good it is, what it was used for."""
+    reward_model = get_reward_model(request, slug, number)
+    context = {
+        "project": reward_model.project,
+        "reward_model": reward_model,
+        "runs": reward_model.runs.select_related("made_generation"),
+    }
+    return render(request, "lineage/reward_model.html", context)
+
+
+@require_GET
+def completion(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
+    """A completion: what wrote it, what it was scored, what raters said of it."""
+    completion = get_completion(request, slug, pk)
+    context = {
+        "project": completion.prompt.project,
+        "completion": completion,
+        "signals": completion.signals.select_related("reward_model").order_by("source", "version"),
+        "edits": completion.edits.prefetch_related("made_by_edits__revision__judgement__rater"),
+        "origin": completion.made_by_edits.select_related("revision__judgement__rater").first(),
+        "judgements": Judgement.objects.filter(item__completions=completion).select_related("rater", "slot"),
+    }
+    return render(request, "lineage/completion.html", context)
