@@ -30,6 +30,7 @@ export class Item {
     form.addEventListener("focusin", (event) => this.#attend(event.target));
     form.addEventListener("pointerover", (event) => this.#preview(event.target));
     this.show();
+    if (kept) this.status(say("draft"));
   }
 
   close() {

@@ -1,0 +1,111 @@
+"""Data sets, runs and the models that they made."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+
+from annotate import models
+from annotate.admin.base import ReadOnly, shown_on_site
+
+
+@admin.register(models.Comparison)
+class ComparisonAdmin(ReadOnly):
+    """Imported and derived pairs."""
+
+    list_display = ("id", "project", "prompt", "source", "strength", "batch", "created_at")
+    list_filter = ("source", "project")
+    search_fields = ("batch", "chosen__text", "rejected__text")
+    list_select_related = ("project", "prompt")
+
+
+@admin.register(models.Signal)
+class SignalAdmin(ReadOnly):
+    """Values of feedback sources."""
+
+    list_display = ("id", "completion", "source", "version", "value", "created_at")
+    list_filter = ("source", "project")
+    search_fields = ("=completion__id", "source", "version")
+    list_select_related = ("completion",)
+
+
+@admin.register(models.Snapshot)
+class SnapshotAdmin(ReadOnly):
+    """Frozen data sets."""
+
+    list_display = (
+        "name",
+        "project",
+        "sha256",
+        "created_by",
+        "created_at",
+        shown_on_site("snapshot", "project.slug", "pk"),
+    )
+    list_filter = ("project",)
+    search_fields = ("name", "sha256")
+    list_select_related = ("project", "created_by")
+    fields = ("project", "name", "sha256", "recipe", "counts", "created_by", "created_at")
+
+
+@admin.register(models.SnapshotRevision)
+class SnapshotRevisionAdmin(ReadOnly):
+    """Judgements that snapshots hold."""
+
+    list_display = ("id", "snapshot", "revision")
+    list_filter = ("snapshot",)
+    search_fields = ("=revision__judgement__id", "snapshot__name")
+    list_select_related = ("snapshot__project", "revision")
+
+
+@admin.register(models.SnapshotComparison)
+class SnapshotComparisonAdmin(ReadOnly):
+    """Pairs that snapshots hold."""
+
+    list_display = ("id", "snapshot", "comparison")
+    list_filter = ("snapshot",)
+    search_fields = ("=comparison__id", "snapshot__name")
+    list_select_related = ("snapshot__project", "comparison")
+
+
+@admin.register(models.Run)
+class RunAdmin(ReadOnly):
+    """Heavy work."""
+
+    list_display = (
+        "__str__",
+        "project",
+        "state",
+        "attempt",
+        "requested_by",
+        "created_at",
+        "finished_at",
+        shown_on_site("run", "project.slug", "pk"),
+    )
+    list_filter = ("kind", "state", "project")
+    search_fields = ("id", "error")
+    list_select_related = ("project", "requested_by")
+
+
+@admin.register(models.RunEvent)
+class RunEventAdmin(ReadOnly):
+    """Lines of progress."""
+
+    list_display = ("run", "attempt", "sequence", "at", "stage", "done", "total", "message")
+    list_filter = ("stage", "run__kind")
+    search_fields = ("run__id", "message")
+    list_select_related = ("run",)
+
+
+@admin.register(models.RewardModel)
+class RewardModelAdmin(ReadOnly):
+    """Models of the raters' preferences."""
+
+    list_display = (
+        "__str__",
+        "loss",
+        "snapshot",
+        "created_at",
+        shown_on_site("reward_model", "project.slug", "number"),
+    )
+    list_filter = ("loss", "project")
+    search_fields = ("project__name", "weights_path", "manifest_sha256")
+    list_select_related = ("project", "snapshot__project")
