@@ -62,9 +62,11 @@ class RewardJob:
     weight_decay: float = 0.0
     """AdamW's decoupled weight decay."""
     lora_rank: int = 16
-    """Rank of the low-rank adapters on every linear layer; 0 trains all weights."""
+    """Rank of the low-rank adapters on the linear layers; 0 trains all weights."""
     lora_alpha: int = 32
     """Scale of the adapters: their output is multiplied by alpha / rank."""
+    lora_layers: float = 1.0
+    """Share of the backbone's layers, counted from the top, that carry adapters, above 0 and at most 1."""
     rankings_per_step: int = 4
     """Rankings whose gradients make one optimiser step."""
     centring: float = 0.01
@@ -100,6 +102,7 @@ class RewardJob:
             _require(getattr(self, name) > 0, name, "must be positive")
         for name in ("weight_decay", "lora_rank", "centring", "threads"):
             _require(getattr(self, name) >= 0, name, "must not be negative")
+        _require(0 < self.lora_layers <= 1, "lora_layers", "must be above 0 and at most 1")
         _require(0 <= self.warmup <= 1, "warmup", "must lie between 0 and 1")
 
 

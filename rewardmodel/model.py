@@ -89,13 +89,18 @@ class RewardModel(nn.Module):
         """The backbone without its head."""
         return getattr(self.backbone, self.backbone.base_model_prefix)
 
+    @property
+    def head(self) -> Any:
+        """The linear layer that makes a score of a state."""
+        return self.backbone.score if self.is_decoder else getattr(self.backbone, "classifier", None)
+
     def forward(self, rows: Sequence[Row]) -> Tensor:
         """Raw scores of the answers in some rows.
 
         :returns: [answers] float32, in the order of the rows and of the answers in them.
         """
         if self.is_decoder:
-            return nn.functional.linear(self._last_states(rows).float(), self.backbone.score.weight.float())[:, 0]
+            return nn.functional.linear(self._last_states(rows).float(), self.head.weight.float())[:, 0]
         batch = collate(rows, self.tokenizer.pad_token_id, self.device)
         logits = self.backbone(input_ids=batch.input_ids, attention_mask=batch.segments.ge(0).long()).logits
         return logits[:, 0].float()
@@ -133,16 +138,27 @@ class RewardModel(nn.Module):
             separate = self._last_states(pack(answers, False, len(ids)))
         return bool((shared - separate).norm() <= 1e-4 * separate.norm())
 
-    def add_adapters(self, rank: int, alpha: int) -> None:
-        """Freeze the trunk and put low-rank adapters on each of its linear layers.
+    def add_adapters(self, rank: int, alpha: int, share_of_layers: float) -> None:
+        """Freeze the trunk and put low-rank adapters on the linear layers of its upper blocks.
+
+        Blocks below the lowest adapter need no backward pass.
 
         Source: Hu et al. 2021, "LoRA: Low-rank adaptation of large language models".
+
+        :param share_of_layers: share of the blocks, counted from the top, above 0 and at most 1.
         """
         from peft import LoraConfig, get_peft_model
+        from transformers.pytorch_utils import Conv1D
 
-        config = LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear")
-        dtype = self.trunk.dtype
-        self._set_trunk(get_peft_model(self.trunk, config, autocast_adapter_dtype=False).to(dtype))
+        blocks = self.backbone.config.get_text_config().num_hidden_layers
+        lowest = blocks - math.ceil(share_of_layers * blocks)
+        names = [
+            name
+            for name, module in self.trunk.named_modules()
+            if isinstance(module, nn.Linear | Conv1D) and _block_number(name) >= lowest
+        ]
+        config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=names)
+        self._set_trunk(get_peft_model(self.trunk, config, autocast_adapter_dtype=False))
 
     def merge(self) -> None:
         """Add the adapters, where there are any, to the weights, and bring the head to the trunk's dtype.
@@ -153,7 +169,7 @@ class RewardModel(nn.Module):
 
         if isinstance(self.trunk, PeftModel):
             self._set_trunk(self.trunk.merge_and_unload())
-        self.backbone.to(self.trunk.dtype)
+        self.head.to(self.trunk.dtype)
 
     def _set_trunk(self, trunk: Any) -> None:
         setattr(self.backbone, self.backbone.base_model_prefix, trunk)
@@ -193,6 +209,11 @@ class RewardModel(nn.Module):
         (folder / SETTINGS_FILE).write_text(json.dumps(asdict(self.settings), ensure_ascii=False, indent=1))
 
 
+def _block_number(module_name: str) -> int:
+    """The number in a name such as ``layers.7.mlp.up_proj``; -1 outside the blocks."""
+    return next((int(part) for part in module_name.split(".") if part.isdigit()), -1)
+
+
 def new_reward_model(
     tokenizer: Any, settings: Settings, *, dtype: torch.dtype, device: torch.device, seed: int
 ) -> RewardModel:
@@ -206,16 +227,16 @@ def new_reward_model(
     """
     backbone = _load_backbone(Path(settings.base_model), torch.float32)
     _set_padding(tokenizer, backbone.config)
-    head = getattr(backbone, "score", None) or getattr(backbone, "classifier", None)
-    if not isinstance(head, nn.Linear):
-        raise JobError(f"The model in {settings.base_model} has no linear classification head to score with.")
     model = RewardModel(backbone, tokenizer, settings)
+    if not isinstance(model.head, nn.Linear):
+        raise JobError(f"The model in {settings.base_model} has no linear layer named score or classifier as its head.")
     settings.shares_prompts = model.can_share_prompts()
-    backbone.to(dtype)
-    head.float()
+    for parameter in model.trunk.parameters():
+        parameter.data = parameter.data.to(dtype)  # not .to() of the module: rotary frequencies stay float32
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        head.weight.copy_(torch.randn(head.weight.shape, generator=generator) / math.sqrt(head.in_features + 1))
+        drawn = torch.randn(model.head.weight.shape, generator=generator)
+        model.head.weight.copy_(drawn / math.sqrt(model.head.in_features + 1))
     return model.to(device)
 
 
@@ -251,7 +272,7 @@ def _load_backbone(folder: Path, dtype: torch.dtype) -> Any:
         return AutoModelForSequenceClassification.from_pretrained(
             str(folder), num_labels=1, dtype=dtype, use_safetensors=True, local_files_only=True
         )
-    except (ValueError, OSError) as problem:
+    except (ValueError, OSError, RuntimeError) as problem:
         raise JobError(f"The model in {folder} cannot be loaded as a reward model: {problem}") from None
     finally:
         logging.set_verbosity(verbosity)

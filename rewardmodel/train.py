@@ -254,7 +254,7 @@ def train(run: RunDir) -> None:
     settings = Settings(base_model=job.base_model, loss=job.loss, max_tokens=job.max_tokens)
     model = new_reward_model(tokenizer, settings, dtype=resolve_dtype(job.dtype, device), device=device, seed=job.seed)
     if job.lora_rank:
-        model.add_adapters(job.lora_rank, job.lora_alpha)
+        model.add_adapters(job.lora_rank, job.lora_alpha, job.lora_layers)
     loaded = time.monotonic()
 
     training = fit(run, job, model, rankings)
