@@ -189,6 +189,8 @@ def _as_server_user(user: pwd.struct_passwd | None, paths: Sequence[Path]) -> li
     words = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
     if any(not folder.stat().st_mode & 0o001 for path in paths for folder in path.parents):
         words += ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
+        # Without this, access(2), by which PostgreSQL looks for its programs, does not count the capability.
+        words += ["--securebits=+no_setuid_fixup"]
     return [*words, "--"]
 
 

@@ -196,7 +196,7 @@ def run(command: list[str], doing: str) -> None:
 def last_log_line() -> str:
     """The newest line of the log, for people who wait."""
     with open(LOG, "rb") as log:
-        log.seek(max(0, log.seek(0, os.SEEK_END) - 2000))
+        log.seek(max(0, log.seek(0, os.SEEK_END) - 20000))
         lines = log.read().decode(errors="replace").split("\n")
     return next((line.strip()[:60] for line in reversed(lines) if line.strip()), "")
 
