@@ -23,6 +23,7 @@ class RevisionInline(ReadOnlyInline):
 
     model = models.JudgementRevision
     fields = ("number", "both_bad", "rationale", "active_ms", "created_at")
+    readonly_fields = ("created_at",)
 
 
 @admin.register(models.Judgement)

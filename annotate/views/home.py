@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from django.db.models import Count, Q
 from django.http import HttpResponse
@@ -23,7 +23,7 @@ class Card:
     total: int = 0
     mine: int = 0
     generation: int = 0
-    active: Run | None = None
+    active: list[Run] = field(default_factory=list)
 
 
 @require_GET
@@ -43,6 +43,8 @@ def home(request: SignedInRequest) -> HttpResponse:
     served = Generation.objects.filter(project__in=cards, state=Generation.State.PROMOTED).order_by("number")
     for project, number in served.values_list("project", "number"):
         cards[project].generation = number
-    for run in Run.objects.filter(project__in=cards, state__in=[Run.State.QUEUED, Run.State.RUNNING]):
-        cards[run.project_id].active = run
+    for run in Run.objects.filter(project__in=cards, state__in=[Run.State.QUEUED, Run.State.RUNNING]).order_by(
+        "created_at"
+    ):
+        cards[run.project_id].active.append(run)
     return render(request, "home.html", {"cards": list(cards.values())})

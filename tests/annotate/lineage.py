@@ -1,0 +1,87 @@
+"""One turn of the loop in records, for tests of the pages that show it."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from django.utils import timezone
+
+from annotate.models import Completion, Generation, Judgement, RewardModel, Run, Signal, Snapshot
+from annotate.services.items import make_evaluate_items
+from annotate.services.judging import claim, shown_order, submit
+from annotate.services.snapshots import create_snapshot
+from tests.annotate.factory import World, collect_items, completions, run
+
+
+@dataclass
+class Turn:
+    """What one turn of the loop left behind."""
+
+    stage: World
+    judgement: Judgement
+    snapshot: Snapshot
+    reward_model: RewardModel
+    run: Run
+    generation: Generation
+    completion: Completion
+
+
+def judge(stage: World, *, reverse: bool = False, **more: object) -> Judgement:
+    """Bob's judgement of his next item: answers ranked as shown, or the other way round."""
+    slot = claim(user=stage.bob, project=stage.project)
+    assert slot is not None
+    order = shown_order(slot)
+    places = range(len(order), 0, -1) if reverse else range(1, len(order) + 1)
+    raw = {"ranks": {str(pk): place for pk, place in zip(order, places, strict=True)}, **more}
+    receipt = submit(user=stage.bob, slot=slot, uuid=uuid.uuid4(), raw=raw)
+    assert receipt.judgement is not None
+    return receipt.judgement
+
+
+def ended(state: str = Run.State.SUCCEEDED) -> dict[str, Any]:
+    """Fields of a run that is over."""
+    return {"state": state, "attempt": 1, "started_at": timezone.now(), "finished_at": timezone.now()}
+
+
+def turn(stage: World) -> Turn:
+    """Judge an item, train, improve and evaluate, without any model."""
+    collect_items(stage)
+    judgement = judge(stage, rationale="The first one answers the question.")
+    snapshot = create_snapshot(project=stage.project, actor=stage.alice)
+    trained = run(stage.project, "train_reward", snapshot=snapshot, generation=stage.generation, **ended())
+    reward_model = RewardModel.objects.create(
+        project=stage.project,
+        number=1,
+        run=trained,
+        snapshot=snapshot,
+        weights_path="runs/reward",
+        manifest_sha256="a" * 64,
+        loss="logistic",
+        metrics={"accuracy": 0.8125, "accuracy_ci": [0.75, 0.875], "length_only_accuracy": 0.5625},
+    )
+    improved = run(stage.project, "improve", reward_model=reward_model, generation=stage.generation, **ended())
+    generation = Generation.objects.create(
+        project=stage.project,
+        number=1,
+        parent=stage.generation,
+        run=improved,
+        weights_path="runs/policy",
+        manifest_sha256="b" * 64,
+        how_made={"method": "PPO", "metrics": {"reward": 0.5}},
+    )
+    evaluated = completions(generation, samples=1, kind="evaluate")
+    completions(stage.generation, samples=1, kind="evaluate", first=10)
+    make_evaluate_items(project=stage.project, newer=generation, older=stage.generation, seed=0)
+    completion = generation.completions.earliest("pk")
+    Signal.objects.create(
+        project=stage.project,
+        completion=completion,
+        source="reward_model",
+        version="1",
+        reward_model=reward_model,
+        run=evaluated,
+        value=1.5,
+    )
+    return Turn(stage, judgement, snapshot, reward_model, improved, generation, completion)

@@ -1,0 +1,117 @@
+"""The pages of runs: live progress, charts, failures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from annotate.models import Run, RunEvent
+from tests.annotate.factory import World, run, world
+from tests.annotate.lineage import ended, turn
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def stage() -> World:
+    return world()
+
+
+@pytest.fixture
+def alice(client: Client, stage: World) -> Client:
+    client.force_login(stage.alice)
+    return client
+
+
+def working(stage: World, **fields: object) -> Run:
+    progress = {"stage": "train", "done": 3, "total": 12, "message": "Update 3 of 12", "metrics": {}}
+    return run(stage.project, "improve", state=Run.State.RUNNING, attempt=1, progress=progress, **fields)
+
+
+def events(of: Run, *metrics: Mapping[str, object], attempt: int = 1) -> None:
+    RunEvent.objects.bulk_create(
+        RunEvent(
+            run=of, attempt=attempt, sequence=n, at=timezone.now(), stage="train", done=n, total=12, metrics=measured
+        )
+        for n, measured in enumerate(metrics, start=1)
+    )
+
+
+def text(client: Client, name: str, of: Run) -> str:
+    return client.get(reverse(name, args=[of.project.slug, of.pk])).content.decode()
+
+
+def test_a_running_run_shows_its_stage_and_is_polled(alice: Client, stage: World) -> None:
+    html = text(alice, "run", working(stage))
+    assert "Update 3 of 12" in html
+    assert '<progress class="meter" aria-label="Progress" max="12" value="3">' in html
+    assert 'hx-trigger="every 2s"' in html
+
+
+def test_a_waiting_run_says_that_it_waits(alice: Client, stage: World) -> None:
+    assert "Waiting for a worker." in text(alice, "run", run(stage.project))
+
+
+def test_polling_ends_with_the_run_and_loads_the_whole_page_once(alice: Client, stage: World) -> None:
+    made = working(stage)
+    address = reverse("run_live", args=[stage.project.slug, made.pk])
+    assert "HX-Refresh" not in alice.get(address)
+    Run.objects.filter(pk=made.pk).update(**ended())
+    response = alice.get(address)
+    assert response["HX-Refresh"] == "true"
+    assert "hx-trigger" not in response.content.decode()
+
+
+def test_a_failed_run_says_its_sentence_before_its_last_log_lines(alice: Client, stage: World) -> None:
+    made = run(stage.project, **ended("failed"), error="vLLM cannot start.", log_tail="line one\nline two")
+    html = text(alice, "run", made)
+    assert html.index("vLLM cannot start.") < html.index("line one\nline two")
+
+
+def test_charts_have_the_numbers_of_the_latest_attempt(alice: Client, stage: World) -> None:
+    made = working(stage)
+    events(made, {"loss": 0.9}, attempt=0)
+    events(made, {"loss": 0.7, "shard": "output/x"}, {"loss": 0.5, "kl": 1.5, "good": True})
+    series = alice.get(reverse("run_series", args=[stage.project.slug, made.pk])).json()["series"]
+    assert series == [
+        {"name": "train · loss", "x": [1, 2], "y": [0.7, 0.5]},
+        {"name": "train · kl", "x": [2], "y": [1.5]},
+    ]
+
+
+def test_the_same_numbers_stand_in_a_table(alice: Client, stage: World) -> None:
+    made = working(stage)
+    events(made, {"loss": 0.7}, {"loss": 0.25}, {"loss": 0.5})
+    html = text(alice, "run", made)
+    row = html[html.index("train · loss") :].split("</tr>")[0]
+    assert [cell in row for cell in (">0.5<", ">0.7<", ">0.25<", ">3<")] == [True] * 4
+
+
+def test_a_long_series_is_thinned_and_keeps_its_last_point(alice: Client, stage: World) -> None:
+    made = working(stage)
+    events(made, *({"loss": float(n)} for n in range(5000)))
+    (series,) = alice.get(reverse("run_series", args=[stage.project.slug, made.pk])).json()["series"]
+    assert len(series["y"]) <= 401
+    assert series["y"][-1] == 4999.0
+
+
+def test_a_run_links_to_what_went_in_and_what_came_out(alice: Client, stage: World) -> None:
+    left = turn(stage)
+    html = text(alice, "run", left.run)
+    for name, key in (("generation", 0), ("generation", 1), ("reward_model", 1)):
+        assert reverse(name, args=[stage.project.slug, key]) in html
+
+
+def test_the_list_shows_every_run_with_its_state(alice: Client, stage: World) -> None:
+    turn(stage)
+    html = alice.get(reverse("runs", args=[stage.project.slug])).content.decode()
+    for made in Run.objects.all():
+        assert reverse("run", args=[stage.project.slug, made.pk]) in html
+
+
+def test_an_empty_list_says_where_runs_are_started(alice: Client, stage: World) -> None:
+    assert "Runs are started from the loop." in alice.get(reverse("runs", args=[stage.project.slug])).content.decode()
