@@ -183,8 +183,10 @@ def open_run(path: Path, attempt: int | None = None) -> Iterator[RunDir]:
     """Hold a run directory exclusively for the length of a job.
 
     :param attempt: the supervisor's number of this attempt; the next free one when None.
-    :raises JobError: when another process holds the directory.
+    :raises JobError: when there is no such directory, or another process holds it.
     """
+    if not path.is_dir():
+        raise JobError(f"{path} is not a run directory: there is no such folder.")
     if attempt is None:
         attempt = 1 + max((int(p.name[8:]) for p in path.glob("attempt-*") if p.name[8:].isdigit()), default=0)
     with open(path / "lock", "a") as lock:
