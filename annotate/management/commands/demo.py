@@ -153,7 +153,7 @@ def _unpack_model() -> None:
 
 
 def _sample_run() -> Run | None:
-    """On a site without projects, make the sample project, its people and its first run.
+    """On a site without projects, make the sample project and its people; see to it that its first items are made.
 
     :returns: the run that makes the site's first items, while there are none.
     """
@@ -161,12 +161,12 @@ def _sample_run() -> Run | None:
         with transaction.atomic():
             sample = create_sample()
             _write_private(_sign_ins_file(), json.dumps([vars(sign_in) for sign_in in sample.sign_ins], indent=1))
-            launch_generate(project=sample.project, actor=None)
     for run in execute.requeue_abandoned():
         call_worker(run)
-    if Item.objects.exists():
+    if Item.objects.exists() or not _sign_ins_file().exists():
         return None
-    return Run.objects.filter(kind=Run.Kind.GENERATE, state__in=[Run.State.QUEUED, Run.State.RUNNING]).first()
+    active = Run.objects.filter(kind=Run.Kind.GENERATE, state__in=[Run.State.QUEUED, Run.State.RUNNING]).first()
+    return active or launch_generate(project=Project.objects.earliest("pk"), actor=None)
 
 
 def _sign_ins_file() -> Path:
