@@ -161,15 +161,11 @@ class RewardModel(nn.Module):
         self._set_trunk(get_peft_model(self.trunk, config, autocast_adapter_dtype=False))
 
     def merge(self) -> None:
-        """Add the adapters, where there are any, to the weights, and bring the head to the trunk's dtype.
-
-        What is scored from here on is what :meth:`save` writes and plain transformers loads.
-        """
+        """Add the adapters, where there are any, to the weights: what :meth:`save` writes has none."""
         from peft import PeftModel
 
         if isinstance(self.trunk, PeftModel):
             self._set_trunk(self.trunk.merge_and_unload())
-        self.head.to(self.trunk.dtype)
 
     def _set_trunk(self, trunk: Any) -> None:
         setattr(self.backbone, self.backbone.base_model_prefix, trunk)
@@ -222,16 +218,21 @@ def new_reward_model(
     Source: Stiennon et al. 2020, "Learning to summarize from human feedback", appendix B.1.
 
     :param tokenizer: that of ``settings.base_model``; its padding token may be changed.
-    :param dtype: of the backbone's weights; the head is float32.
+    :param dtype: of the weights.
     :raises JobError: when the base model cannot carry such a head.
     """
     backbone = _load_backbone(Path(settings.base_model), torch.float32)
     _set_padding(tokenizer, backbone.config)
+    longest = getattr(backbone.config.get_text_config(), "max_position_embeddings", None)
+    if longest is not None and settings.max_tokens > longest:
+        raise JobError(
+            f"max_tokens is {settings.max_tokens}, but {settings.base_model} takes at most {longest} tokens."
+        )
     model = RewardModel(backbone, tokenizer, settings)
     if not isinstance(model.head, nn.Linear):
         raise JobError(f"The model in {settings.base_model} has no linear layer named score or classifier as its head.")
     settings.shares_prompts = model.can_share_prompts()
-    for parameter in model.trunk.parameters():
+    for parameter in backbone.parameters():
         parameter.data = parameter.data.to(dtype)  # not .to() of the module: rotary frequencies stay float32
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():

@@ -192,7 +192,8 @@ def test_backbones_whose_answers_would_disturb_each_other_get_a_row_an_answer(tm
         )
 
 
-def test_an_encoder_scores_each_answer_as_by_itself(tmp_path):
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.02)])
+def test_an_encoder_scores_each_answer_as_by_itself(tmp_path, dtype, tolerance):
     config = BertConfig(
         vocab_size=VOCABULARY,
         hidden_size=32,
@@ -201,16 +202,16 @@ def test_an_encoder_scores_each_answer_as_by_itself(tmp_path):
         num_attention_heads=2,
         initializer_range=0.3,
     )
-    model = save_and_make(BertModel(config), tmp_path)
+    model = save_and_make(BertModel(config), tmp_path, dtype)
     expected = torch.cat([model.score([conversation]) for conversation in CONVERSATIONS])
-    torch.testing.assert_close(model.score(CONVERSATIONS), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(model.score(CONVERSATIONS), expected, atol=tolerance, rtol=0)
     assert len(set(expected.tolist())) == len(expected)
 
 
-def save_and_make(causal, folder) -> RewardModel:
-    causal.save_pretrained(folder)
+def save_and_make(base_model, folder, dtype=torch.float32) -> RewardModel:
+    base_model.save_pretrained(folder)
     byte_tokenizer().save_pretrained(folder)
-    return make(folder)
+    return make(folder, dtype)
 
 
 def test_a_folder_that_is_no_reward_model_is_refused(tiny_model, tmp_path):

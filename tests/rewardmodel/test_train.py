@@ -268,6 +268,7 @@ def test_a_loss_that_is_no_number_ends_the_job_and_names_the_rankings(tmp_path, 
         ([ranking_row()], {"lora_layers": 0.0}, "lora_layers must be above 0"),
         ([ranking_row()], {"epochs": 0}, "epochs must be at least 1"),
         ([ranking_row()], {"device": "cuda:77"}, "There is no device 'cuda:77'"),
+        ([ranking_row()], {"max_tokens": 100_000}, "max_tokens is 100000, but"),
         ([ranking_row()], {"base_model": "/nowhere"}, "/nowhere is not a model folder"),
     ],
 )
