@@ -149,12 +149,14 @@ class ImproveJob:
     """Optimiser steps in one pass."""
     learning_rate: float = 2e-4
     """Learning rate of Adam for the adapters; constant."""
-    value_learning_rate: float = 1e-3
+    value_learning_rate: float = 2e-4
     """Learning rate of Adam for the value head."""
     lora_rank: int = 16
     """Rank of the low-rank adapters on every linear layer."""
     lora_alpha: int = 32
     """Scale of the adapters: their output is multiplied by alpha / rank."""
+    prompt_baseline: bool = True
+    """Whether the mean score of the other answers to its prompt is subtracted from each score."""
     clip: float = 0.2
     """ε of the clipped surrogate objective."""
     value_clip: float = 0.2
@@ -201,6 +203,8 @@ class ImproveJob:
             raise JobError("gamma and gae_lambda must lie between 0 and 1.")
         if self.sampling.top_p != 1:
             raise JobError("PPO samples with top_p 1: any cut of the distribution biases its probability ratios.")
+        if self.prompt_baseline and self.samples_per_prompt < 2:
+            raise JobError("prompt_baseline needs samples_per_prompt of at least 2.")
         if self.prompts_per_update * self.samples_per_prompt < self.minibatches:
             raise JobError("minibatches must not exceed the answers of one update.")
 

@@ -21,6 +21,7 @@ from policy.commandline import run_from_command_line
 from policy.contract import EvaluateJob, GenerateJob
 from policy.data import Prompt, Shards, read_prompts
 from policy.engines.base import Completion, Engine, Request, check_length, make_request, start_engine
+from policy.reporting import Reporter
 from rewardmodel.chat import load_tokenizer, prompt_ids
 from rewardmodel.contract import read_spec
 from rewardmodel.rundir import RunDir, Stopped
@@ -28,7 +29,6 @@ from rewardmodel.rundir import RunDir, Stopped
 if TYPE_CHECKING:
     from rewardmodel.model import RewardModel
 
-PROGRESS_SECONDS = 2.0
 SCORES_AT_ONCE = 32
 
 Row = dict[str, Any]
@@ -66,6 +66,7 @@ class Answering:
         :raises JobError: when a model cannot answer a prompt.
         """
         self._run = run
+        self._reporter = Reporter(run)
         self._job = job
         self._messages = {prompt.prompt_id: prompt.messages for prompt in prompts}
         self._reward_model_folder = reward_model
@@ -157,7 +158,7 @@ class Answering:
 
     def _answer(self, engine: Engine, requests: dict[str, list[Request]]) -> Iterator[tuple[str, list[Completion]]]:
         """Yield each prompt's completions, in the prompts' order, once they are whole."""
-        began = reported = time.monotonic()
+        began = time.monotonic()
         tokens = 0
         whole: dict[int, Completion] = {}
         prompt_order = list(requests)
@@ -167,12 +168,9 @@ class Answering:
             whole[index] = completion
             tokens += len(completion.token_ids)
             self._done += 1
-            if time.monotonic() - reported > PROGRESS_SECONDS:
-                reported = time.monotonic()
+            speed = round(tokens / _since(began), 1)
+            if self._reporter.step("generate", self._done, self._total, tokens_per_second=speed):
                 self._stop_if_asked()
-                self._run.progress(
-                    "generate", self._done, self._total, tokens_per_second=round(tokens / _since(began), 1)
-                )
             while next_prompt < len(prompt_order):
                 indices = range(next_prompt * per_prompt, (next_prompt + 1) * per_prompt)
                 if not all(i in whole for i in indices):

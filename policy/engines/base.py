@@ -93,7 +93,7 @@ class Engine(Protocol):
 
 
 def generate(
-    engine: Engine, requests: Sequence[Request], on_done: Callable[[int], None] | None = None
+    engine: Engine, requests: Sequence[Request], on_done: Callable[[int], object] | None = None
 ) -> list[Completion]:
     """Draw answers and return them in the order of their requests.
 

@@ -9,9 +9,9 @@ import torch
 import transformers
 
 from policy.contract import EngineConfig
-from policy.devices import resolve_device, resolve_dtype
 from policy.engines.base import Capabilities, Completion, Request, decode, end_token_ids
 from rewardmodel.chat import load_tokenizer
+from rewardmodel.model import resolve_device, resolve_dtype
 
 
 class TransformersEngine:

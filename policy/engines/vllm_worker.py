@@ -53,12 +53,15 @@ class Worker:
         import vllm
         from vllm.platforms import current_platform
 
-        from policy.devices import resolve_device, resolve_dtype
+        from rewardmodel.model import resolve_device, resolve_dtype
 
         self.version = vllm.__version__
         self._end_token_ids = settings["end_token_ids"]
         on_cpu = current_platform.is_cpu()
         dtype = resolve_dtype(settings["dtype"], resolve_device("cpu" if on_cpu else "cuda"))
+        if on_cpu:
+            # Even then vLLM compiles some small functions, which takes a C++ compiler that few machines have.
+            torch._dynamo.config.disable = True
         self._llm = vllm.LLM(
             model=settings["model"],
             skip_tokenizer_init=True,

@@ -1,0 +1,30 @@
+"""Progress at a steady pace: never silent for long, never a line for every token."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from rewardmodel.rundir import RunDir
+
+SECONDS_BETWEEN = 2.0
+
+
+class Reporter:
+    """Writes progress of steps that come faster than anybody reads."""
+
+    def __init__(self, run: RunDir) -> None:
+        self._run = run
+        self._reported = time.monotonic()
+
+    def step(self, stage: str, done: float, total: float, **metrics: Any) -> bool:
+        """Report a step if the last report is old enough or the step is the last.
+
+        :returns: whether it was reported; see :meth:`rewardmodel.rundir.RunDir.progress` for the arguments.
+        """
+        now = time.monotonic()
+        if now - self._reported < SECONDS_BETWEEN and done < total:
+            return False
+        self._reported = now
+        self._run.progress(stage, done, total, **metrics)
+        return True

@@ -1,0 +1,120 @@
+"""One batch of experience: answers drawn, scored, and laid out for the trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from policy.contract import ImproveJob
+from policy.data import Prompt
+from policy.engines.base import Completion, Engine, generate, make_request
+from policy.reporting import Reporter
+from rewardmodel.batching import Row, pack
+from rewardmodel.chat import Answer, Message
+
+SCORES_AT_ONCE = 32
+
+Reward = Callable[[Sequence[tuple[Sequence[Message], str]]], Tensor]
+"""Scores answers to chats: n pairs of a chat and an answer in, float32 [n] out."""
+
+
+@dataclass(frozen=True)
+class TokenPrompt:
+    """A prompt with its token ids."""
+
+    prompt: Prompt
+    ids: list[int]
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """n answers, sample after sample of prompt after prompt; T is the longest answer's tokens."""
+
+    rows: list[Row]
+    """The answers packed behind their prompts; ``places`` are their numbers."""
+    mask: Tensor
+    """[n, T] bool, True at tokens drawn."""
+    sampler_logprobs: Tensor
+    """[n, T] float32, as the engine reported them."""
+    ended: Tensor
+    """[n] bool, whether an end token came."""
+    conversations: list[tuple[Sequence[Message], str]]
+    """Chat and answer, for the reward."""
+
+
+def prompts_of_update(prompts: Sequence[TokenPrompt], update: int, count: int, seed: int) -> list[TokenPrompt]:
+    """The prompts of one update: distinct ones, and every pass over all prompts in an order of its own.
+
+    :param update: number of the update, from 0.
+    :param count: prompts wanted; all there are when they are fewer.
+    """
+    count = min(count, len(prompts))
+    updates_per_pass = len(prompts) // count
+    order = np.random.default_rng((seed, update // updates_per_pass)).permutation(len(prompts))
+    first = update % updates_per_pass * count
+    return [prompts[i] for i in order[first : first + count]]
+
+
+def draw(
+    job: ImproveJob,
+    engine: Engine,
+    update: int,
+    prompts: Sequence[TokenPrompt],
+    shown: Sequence[TokenPrompt],
+    reporter: Reporter,
+) -> tuple[Rollouts, dict[str, str]]:
+    """Draw the answers of one update, and one answer to each prompt that is shown.
+
+    :returns: the rollouts, and by prompt id the text of the answer to each shown prompt.
+    """
+    requests = [
+        make_request(job.sampling, prompt.ids, "rollout", job.seed, update, prompt.prompt.prompt_id, sample)
+        for prompt in prompts
+        for sample in range(job.samples_per_prompt)
+    ]
+    examples = [make_request(job.sampling, prompt.ids, "shown", prompt.prompt.prompt_id) for prompt in shown]
+    completions = generate(
+        engine,
+        [*requests, *examples],
+        lambda done: reporter.step("generate", done, len(requests) + len(examples), update=update),
+    )
+    owners = [prompt for prompt in prompts for _ in range(job.samples_per_prompt)]
+    texts = [completion.text for completion in completions[len(requests) :]]
+    return (
+        _lay_out(owners, completions[: len(requests)], job.tokens_per_batch),
+        {prompt.prompt.prompt_id: text for prompt, text in zip(shown, texts, strict=True)},
+    )
+
+
+def _lay_out(owners: list[TokenPrompt], completions: list[Completion], tokens_per_batch: int) -> Rollouts:
+    answers = [
+        Answer(tuple(owner.ids), tuple(completion.token_ids))
+        for owner, completion in zip(owners, completions, strict=True)
+    ]
+    lengths = torch.tensor([len(completion.token_ids) for completion in completions])
+    mask = torch.arange(int(lengths.max())) < lengths[:, None]
+    sampler_logprobs = torch.zeros(mask.shape)
+    sampler_logprobs[mask] = torch.tensor([logprob for completion in completions for logprob in completion.logprobs])
+    return Rollouts(
+        rows=pack(answers, True, tokens_per_batch),
+        mask=mask,
+        sampler_logprobs=sampler_logprobs,
+        ended=torch.tensor([completion.finish_reason == "stop" for completion in completions]),
+        conversations=[
+            (owner.prompt.messages, completion.text) for owner, completion in zip(owners, completions, strict=True)
+        ],
+    )
+
+
+def score(reward: Reward, rollouts: Rollouts, update: int, reporter: Reporter) -> Tensor:
+    """The reward of every answer, float32 [n] on the CPU."""
+    conversations = rollouts.conversations
+    parts = []
+    for start in range(0, len(conversations), SCORES_AT_ONCE):
+        parts.append(reward(conversations[start : start + SCORES_AT_ONCE]).float().cpu())
+        reporter.step("score", start + len(parts[-1]), len(conversations), update=update)
+    return torch.cat(parts)

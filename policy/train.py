@@ -1,0 +1,127 @@
+"""Improve a policy with PPO against a reward model: the job ``improve``.
+
+    python -m policy.train --run-dir D [--attempt N]
+
+Checks the job before anything heavy is loaded, starts the engine, and while that loads reads the
+policy and the reward model; :mod:`policy.ppo` does the rest. Ends by publishing ``output/model``, a
+plain model folder in the parent's precision.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from policy.commandline import run_from_command_line
+from policy.contract import ImproveJob
+from policy.data import read_prompts
+from policy.engines.base import check_length, start_engine
+from rewardmodel.chat import load_tokenizer, prompt_ids
+from rewardmodel.contract import JobError, read_spec
+from rewardmodel.rundir import RunDir, publish
+
+
+def main(run: RunDir) -> None:
+    """Run the job that a run directory describes."""
+    job: ImproveJob = read_spec(run.path, {"improve": ImproveJob})
+    prompts, shown = check(run, job)
+
+    import torch
+    from transformers.utils import logging
+
+    from policy.actor import Actor
+    from policy.ppo import improve
+    from policy.rollout import TokenPrompt
+    from rewardmodel.model import load_reward_model, resolve_device, resolve_dtype
+
+    logging.disable_progress_bar()
+    if job.threads:
+        torch.set_num_threads(job.threads)
+    began = time.monotonic()
+    device = resolve_device(job.device)
+    parent = Path(job.policy)
+    engine = start_engine(job.engine, parent, run.attempt_path / f"{job.engine.name}.log")
+    try:
+        if not (engine.capabilities.token_ids and engine.capabilities.logprobs and engine.capabilities.swaps_weights):
+            raise JobError(f"PPO needs token ids, log-probabilities and new weights, which {engine.name} lacks.")
+        run.progress("load", message="Loading the reward model")
+        reward_model = load_reward_model(Path(job.reward_model), dtype=job.dtype, device=device)
+        run.progress("load", message="Loading the policy")
+        actor = Actor(
+            parent,
+            rank=job.lora_rank,
+            alpha=job.lora_alpha,
+            dtype=resolve_dtype(job.dtype, device),
+            device=device,
+            seed=job.seed,
+        )
+        engine.wait_until_ready(
+            lambda: run.progress("load", message=f"Loading {engine.name}, {time.monotonic() - began:.0f} s")
+        )
+        loaded = time.monotonic()
+        history = improve(
+            run,
+            job,
+            actor,
+            engine,
+            reward_model.score,
+            [TokenPrompt(prompt, ids) for prompt, ids in prompts],
+            [TokenPrompt(prompt, ids) for prompt, ids in shown],
+        )
+        trained = time.monotonic()
+    finally:
+        engine.close()
+    run.progress("publish", message="Writing the improved policy")
+    manifest = publish(run.path / "output" / "model", actor.publish_merged)
+    run.finish(
+        {
+            "kind": "improve",
+            "model": "output/model",
+            "manifest_sha256": manifest,
+            "metrics": {"updates": history},
+            "seconds": {
+                "load": round(loaded - began, 2),
+                "ppo": round(trained - loaded, 2),
+                "publish": round(time.monotonic() - trained, 2),
+            },
+            "versions": {engine.name: engine.version, **{name: version(name) for name in ("torch", "transformers")}},
+        }
+    )
+
+
+def check(run: RunDir, job: ImproveJob) -> tuple[list[Any], list[Any]]:
+    """Refuse a job that cannot be run, before anything heavy is loaded.
+
+    :returns: the training prompts and the prompts to show, each with its token ids.
+    :raises JobError: saying what is wrong.
+    """
+    tokenizer = load_tokenizer(job.policy)
+    scored_with = load_tokenizer(job.reward_model)
+    if scored_with.get_vocab() != tokenizer.get_vocab() or scored_with.chat_template != tokenizer.chat_template:
+        raise JobError(
+            f"The reward model in {job.reward_model} reads text with another tokenizer than the policy in "
+            f"{job.policy}; train a reward model on this policy's base model."
+        )
+    prompts = read_prompts(run.path)
+    by_id = {prompt.prompt_id: prompt for prompt in prompts}
+    unknown = [name for name in job.fixed_prompts if name not in by_id]
+    if unknown:
+        raise JobError(f"fixed_prompts names {unknown[0]}, which is not among the prompts.")
+    train = [prompt for prompt in prompts if prompt.split == "train"]
+    if not train:
+        raise JobError("None of the prompts belongs to the split train, so there is nothing to practise on.")
+    shown = [by_id[name] for name in job.fixed_prompts]
+    tokens = {prompt.prompt_id: prompt_ids(tokenizer, prompt.messages) for prompt in [*train, *shown]}
+    for name, ids in tokens.items():
+        check_length(job.engine, Path(job.policy), len(ids), job.sampling.max_tokens, name)
+    return (
+        [(prompt, tokens[prompt.prompt_id]) for prompt in train],
+        [(prompt, tokens[prompt.prompt_id]) for prompt in shown],
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(run_from_command_line("python -m policy.train", main))

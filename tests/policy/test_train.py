@@ -1,0 +1,165 @@
+"""``python -m policy.train``: from a run directory to a model that others load, and refusals in one sentence."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from policy.contract import EngineConfig, ImproveJob, Sampling
+from policy.train import main
+from rewardmodel.chat import load_tokenizer
+from rewardmodel.contract import JobError
+from rewardmodel.model import Settings, new_reward_model
+from rewardmodel.rundir import open_run, verify
+from tests.policy.conftest import ROOT, make_model, progress_of, write_run
+
+TRANSFORMERS = EngineConfig(name="transformers", dtype="float32")
+PROMPTS = [(f"p{i}", split, f"Say {i}") for i, split in enumerate(["train"] * 5 + ["dev", "test"])]
+
+
+@pytest.fixture(scope="module")
+def reward_model(tiny_model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "reward"
+    model = new_reward_model(
+        load_tokenizer(tiny_model),
+        Settings(base_model=str(tiny_model), loss="logistic", max_tokens=64),
+        dtype=torch.float32,
+        device=torch.device("cpu"),
+        seed=0,
+    )
+    model.save(folder)
+    return folder
+
+
+def improve_job(policy, reward, **changes) -> ImproveJob:
+    return ImproveJob(
+        **{
+            "policy": str(policy),
+            "reward_model": str(reward),
+            "updates": 2,
+            "prompts_per_update": 4,
+            "samples_per_prompt": 2,
+            "minibatches": 2,
+            "epochs": 1,
+            "sampling": Sampling(max_tokens=8),
+            "dtype": "float32",
+            "engine": TRANSFORMERS,
+            "fixed_prompts": ["p6"],
+            **changes,
+        }
+    )
+
+
+def run_command(run_dir) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "policy.train", "--run-dir", str(run_dir), "--attempt", "1"],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("engine", ["transformers", "vllm"])
+def test_the_command_publishes_an_improved_model_and_its_history(tiny_model, reward_model, tmp_path, engine):
+    job = improve_job(
+        tiny_model, reward_model, engine=EngineConfig(name=engine, dtype="float32", kv_cache_bytes=1 << 26)
+    )
+    run_dir = write_run(tmp_path / "run", "improve", job, PROMPTS)
+    ended = run_command(run_dir)
+    assert ended.returncode == 0, ended.stderr
+    result = json.loads((run_dir / "result.json").read_text())
+    assert result["kind"] == "improve"
+    assert verify(run_dir / result["model"], result["manifest_sha256"]) == result["manifest_sha256"]
+    updates = result["metrics"]["updates"]
+    assert [update["update"] for update in updates] == [1, 2]
+    assert all(list(update["examples"]) == ["p6"] for update in updates)
+    for update in updates:
+        # Sampler and trainer compute in float32, so they differ by rounding alone.
+        assert update["mismatch_kl"] == pytest.approx(0.0, abs=1e-4)
+        assert update["first_ratio_error"] < 1e-3
+    assert set(result["versions"]) == {engine, "torch", "transformers"}
+
+    improved = AutoModelForCausalLM.from_pretrained(run_dir / result["model"])
+    parent = AutoModelForCausalLM.from_pretrained(tiny_model)
+    changed = [not torch.equal(a, b) for a, b in zip(improved.parameters(), parent.parameters(), strict=True)]
+    assert any(changed)
+    assert AutoTokenizer.from_pretrained(run_dir / result["model"]).chat_template
+    assert not list((run_dir / "attempt-1").glob("policy-*"))
+
+
+def test_only_training_prompts_are_practised_on(tiny_model, reward_model, tmp_path, monkeypatch):
+    import rewardmodel.model
+
+    scored = []
+    score = rewardmodel.model.RewardModel.score
+
+    def remember(self, conversations):
+        scored.extend(messages[-1]["content"] for messages, _ in conversations)
+        return score(self, conversations)
+
+    monkeypatch.setattr(rewardmodel.model.RewardModel, "score", remember)
+    run_dir = write_run(tmp_path / "run", "improve", improve_job(tiny_model, reward_model, updates=4), PROMPTS)
+    with open_run(run_dir, 1) as run:
+        main(run)
+    assert set(scored) == {f"Say {i}" for i in range(5)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "prompts", "sentence"),
+    [
+        ({"policy": "/nowhere"}, PROMPTS, "/nowhere is not a model folder: it holds no config.json."),
+        ({"reward_model": "/nowhere"}, PROMPTS, "/nowhere is not a model folder: it holds no config.json."),
+        ({}, PROMPTS[5:], "None of the prompts belongs to the split train"),
+        ({"fixed_prompts": ["p99"]}, PROMPTS, "fixed_prompts names p99, which is not among the prompts"),
+        (
+            {},
+            [*PROMPTS, ("long", "train", "x" * 300)],
+            "Prompt long has 302 tokens, and with an answer of 8 it is longer",
+        ),
+    ],
+)
+def test_a_job_that_cannot_run_is_refused_before_anything_is_loaded(
+    tiny_model, reward_model, tmp_path, changes, prompts, sentence
+):
+    paths = {"policy": tiny_model, "reward": reward_model}
+    job = improve_job(changes.pop("policy", paths["policy"]), changes.pop("reward_model", paths["reward"]), **changes)
+    run_dir = write_run(tmp_path / "run", "improve", job, prompts)
+    with open_run(run_dir, 1) as run, pytest.raises(JobError, match=sentence):
+        main(run)
+    assert progress_of(run_dir) == []
+
+
+def test_a_policy_without_a_chat_template_is_refused(reward_model, tmp_path):
+    silent = make_model(tmp_path / "silent")
+    (silent / "chat_template.jinja").unlink()
+    run_dir = write_run(tmp_path / "run", "improve", improve_job(silent, reward_model), PROMPTS)
+    with open_run(run_dir, 1) as run, pytest.raises(JobError, match="has no chat template"):
+        main(run)
+
+
+def test_a_reward_model_with_another_tokenizer_is_refused(tiny_model, reward_model, tmp_path):
+    other = make_model(tmp_path / "other")
+    template = other / "chat_template.jinja"
+    template.write_text(template.read_text() + "!")
+    run_dir = write_run(tmp_path / "run", "improve", improve_job(other, reward_model), PROMPTS)
+    with open_run(run_dir, 1) as run, pytest.raises(JobError, match="reads text with another tokenizer"):
+        main(run)
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"sampling": Sampling(top_p=0.9)}, "PPO samples with top_p 1"),
+        ({"samples_per_prompt": 1}, "prompt_baseline needs samples_per_prompt of at least 2"),
+        ({"minibatches": 100}, "minibatches must not exceed the answers of one update"),
+        ({"learning_rate": 0.0}, "learning_rate must be positive"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused_by_name(values, sentence):
+    with pytest.raises(JobError, match=sentence):
+        improve_job("policy", "reward", **values)
