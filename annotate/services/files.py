@@ -58,6 +58,12 @@ def check_model_folder(path: str) -> Path:
     return folder
 
 
+def context_length(folder: Path) -> int | None:
+    """Longest sequence of a model in tokens, as its ``config.json`` says; None where it does not."""
+    length = json.loads((folder / "config.json").read_text()).get("max_position_embeddings")
+    return length if isinstance(length, int) else None
+
+
 def _has_chat_template(folder: Path) -> bool:
     if (folder / "chat_template.jinja").is_file():
         return True

@@ -96,7 +96,9 @@ def launch_train_reward(
         snapshot = snapshot or create_snapshot(project=project, actor=actor, kinds=kinds)
         if not snapshot.counts.get("pairs_train"):
             raise Refused(_("There are no comparisons on training prompts yet: rate more items, then try again."))
-        job = _job(RewardJob, {"base_model": str(model), "seed": seed, **(settings or {})})
+        longest = min(RewardJob.max_tokens, files.context_length(model) or RewardJob.max_tokens)
+        values = {"base_model": str(model), "max_tokens": longest, "seed": seed, **(settings or {})}
+        job = _job(RewardJob, values)
         return _launch(
             project, Run.Kind.TRAIN_REWARD, job, actor=actor, ring=ring, generation=generation, snapshot=snapshot
         )
