@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 
@@ -24,7 +25,7 @@ def model_folder(name: str = "bare") -> Path:
     return folder
 
 
-def user(name: str, **fields: object) -> User:
+def user(name: str, **fields: Any) -> User:
     """A user who can be signed in with force_login."""
     return User.objects.create(username=name, password="!", **fields)
 
@@ -41,7 +42,7 @@ class World:
     generation: Generation
 
 
-def world(*, prompts: int = 3, slug: str = "garden", **protocol: object) -> World:
+def world(*, prompts: int = 3, slug: str = "garden", **protocol: Any) -> World:
     """A project with a lead, a rater, a stranger, one criterion, and prompts split train, dev, test in turn."""
     alice, bob, charlie = user("alice"), user("bob"), user("charlie")
     project = create_project(
@@ -62,7 +63,7 @@ def world(*, prompts: int = 3, slug: str = "garden", **protocol: object) -> Worl
     return World(project, alice, bob, charlie, project.criteria.get(), project.generations.get())
 
 
-def run(project: Project, kind: str = "generate", **fields: object) -> Run:
+def run(project: Project, kind: str = "generate", **fields: Any) -> Run:
     """A run's row; its key is its own, so that many may be active."""
     return Run.objects.create(project=project, kind=kind, key=f"{kind}-{secrets.token_hex(4)}", **{"job": {}, **fields})
 
