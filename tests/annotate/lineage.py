@@ -12,7 +12,7 @@ from annotate.models import Completion, Generation, Judgement, RewardModel, Run,
 from annotate.services.items import make_evaluate_items
 from annotate.services.judging import claim, shown_order, submit
 from annotate.services.snapshots import create_snapshot
-from tests.annotate.factory import World, collect_items, completions, run
+from tests.annotate.factory import World, collect_items, completions, model_folder, run
 
 
 @dataclass
@@ -56,7 +56,7 @@ def turn(stage: World) -> Turn:
         number=1,
         run=trained,
         snapshot=snapshot,
-        weights_path="runs/reward",
+        weights_path=str(model_folder("reward")),
         manifest_sha256="a" * 64,
         loss="logistic",
         metrics={"accuracy": 0.8125, "accuracy_ci": [0.75, 0.875], "length_only_accuracy": 0.5625},
@@ -67,7 +67,7 @@ def turn(stage: World) -> Turn:
         number=1,
         parent=stage.generation,
         run=improved,
-        weights_path="runs/policy",
+        weights_path=str(model_folder("policy")),
         manifest_sha256="b" * 64,
         how_made={"method": "PPO", "metrics": {"reward": 0.5}},
     )

@@ -10,12 +10,13 @@ for (const sign of SIGNS_OF_LIFE) {
 }
 
 export class Clock {
+  #ms;
   #last = performance.now();
   #timer;
 
   /** @param {number} ms time already spent */
   constructor(ms = 0) {
-    this.ms = ms;
+    this.#ms = ms;
     lastTouch = this.#last;
     this.#timer = setInterval(() => this.#tick(), TICK_MS);
   }
@@ -25,10 +26,16 @@ export class Clock {
     return document.visibilityState === "visible" && performance.now() - lastTouch < IDLE_MS;
   }
 
+  /** Milliseconds at work so far. */
+  get ms() {
+    this.#tick();
+    return this.#ms;
+  }
+
   #tick() {
     const now = performance.now();
     // A sleeping computer makes one long tick of the whole night.
-    if (this.active) this.ms += Math.min(now - this.#last, 2 * TICK_MS);
+    if (this.active) this.#ms += Math.min(now - this.#last, 2 * TICK_MS);
     this.#last = now;
   }
 

@@ -123,9 +123,8 @@ export class Item {
   show() {
     answer.showState(this.form);
     showBoard(this.form, this.card);
-    const left = answer.open(this.form);
-    const parts = this.#openParts(left);
-    this.form.querySelector("[data-missing]").textContent = parts.length ? parts.join(" · ") : say("complete");
+    const what = this.#openParts().join(", ");
+    this.form.querySelector("[data-missing]").textContent = what ? say("open", { what }) : say("complete");
     const mode = document.querySelector("[data-rank-mode]");
     mode.hidden = !this.ranking;
     mode.textContent = say("rankMode", { letter: this.card.dataset.answer, first: 1, last: this.cards.length });
@@ -137,7 +136,7 @@ export class Item {
     const collected = answer.collect(this.form);
     const place = answer.gap(collected);
     if (place) return say("gap", { place });
-    const parts = this.#openParts(answer.open(this.form));
+    const parts = this.#openParts();
     if (!parts.length || this.warned || answer.isEmpty(collected)) return "";
     this.warned = true;
     return say("sendAnyway", { what: parts.join(", ") });
@@ -172,7 +171,8 @@ export class Item {
     for (const button of this.form.querySelectorAll(".send button")) button.disabled = on;
   }
 
-  #openParts({ scores, places }) {
+  #openParts() {
+    const { scores, places } = answer.open(this.form);
     const parts = [];
     if (scores) parts.push(say("missingScores", { count: scores }));
     if (places) parts.push(say("missingPlaces", { count: places }));

@@ -1,0 +1,24 @@
+"""What every test may use: the real PostgreSQL and Valkey, started for the first test that wants them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from annotate.embedded import services_running
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[None]:
+    """The embedded servers in the tests' data folder, which is deleted with them."""
+    with services_running():
+        yield
+    shutil.rmtree(os.environ["HONE_DATA_DIR"], ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(servers: None) -> None:
+    """Have the servers running before the test database is made."""

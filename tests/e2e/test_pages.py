@@ -1,0 +1,69 @@
+"""Every page in a real browser: nothing blocked, nothing broken, nothing wider than the window."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.annotate.factory import world
+from tests.annotate.lineage import Turn, turn
+from tests.annotate.test_views_access import POSTED, addresses
+from tests.e2e.conftest import sign_in
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+PIECES = {"next_item", "last_answer", "run_live", "run_series", "loop", "export", "submit", "skip", "renew"}
+
+
+@pytest.fixture
+def left(transactional_db: None) -> Turn:
+    return turn(world())
+
+
+def overflow(page: Page) -> int:
+    """CSS pixels by which the page is wider than the window."""
+    return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+
+
+@pytest.mark.parametrize("width", [360, 768, 1440])
+def test_every_page_fits_the_window_and_breaks_no_rule_of_the_browser(
+    page: Page, live_server, left: Turn, complaints: list[str], width: int
+) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    sign_in(page, live_server.url, left.stage.alice)
+    pages = {n: a for n, a in addresses(left).items() if n not in PIECES | POSTED}
+    for name, address in {"home": "/", **pages}.items():
+        page.goto(live_server.url + address)
+        expect(page.locator("main")).to_be_visible()
+        assert overflow(page) <= 0, name
+    assert complaints == []
+
+
+def test_the_choice_of_colours_is_kept(page: Page, live_server, left: Turn) -> None:
+    page.goto(f"{live_server.url}/sign-in")
+    light = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    toggle = page.locator("[data-theme-toggle]")
+    toggle.click()
+    toggle.click()
+    page.reload()
+    assert page.locator("html").get_attribute("data-theme") == "dark"
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") != light
+
+
+def test_the_language_is_switched_from_the_bar(page: Page, live_server, left: Turn) -> None:
+    page.goto(f"{live_server.url}/sign-in")
+    page.get_by_label("Language").click()
+    page.get_by_role("button", name="简体中文").click()
+    expect(page.locator("html")).to_have_attribute("lang", "zh-hans")
+
+
+def test_promoting_asks_back_first(page: Page, live_server, left: Turn) -> None:
+    sign_in(page, live_server.url, left.stage.alice)
+    page.goto(f"{live_server.url}/p/{left.stage.project.slug}/")
+    page.get_by_role("button", name="Promote").click()
+    dialog = page.get_by_role("dialog", name="Are you sure?")
+    expect(dialog).to_contain_text("Serve generation 1 from now on?")
+    dialog.get_by_role("button", name="Yes").click()
+    expect(page.get_by_role("status")).to_contain_text("Generation 1 is served from now on.")
+    left.generation.refresh_from_db()
+    assert left.generation.state == "promoted"

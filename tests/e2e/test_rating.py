@@ -1,0 +1,213 @@
+"""A rater at work in a real browser."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+from annotate.models import Judgement, JudgementRevision, Skip, Slot, Submission
+from annotate.services.judging import shown_order
+from tests.annotate.factory import World, collect_items, world
+from tests.e2e.conftest import sign_in
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def stage(transactional_db: None) -> World:
+    made = world()
+    collect_items(made)
+    return made
+
+
+@pytest.fixture
+def desk(page: Page, live_server, stage: World, complaints: list[str]) -> Page:
+    """Bob's rating page with its first item."""
+    sign_in(page, live_server.url, stage.bob)
+    expect(page.locator("article.is-current")).to_have_attribute("data-answer", "A")
+    return page
+
+
+def press(page: Page, keys: str) -> None:
+    for key in keys.split():
+        page.keyboard.press(key)
+
+
+def wait_for_answers(page: Page, count: int) -> None:
+    expect(page.locator("[data-progress]")).to_contain_text(f"{count} of 3 by you")
+    expect(page.locator("[data-item], [data-nothing-left]")).to_have_count(1)
+
+
+def revision() -> JudgementRevision:
+    return JudgementRevision.objects.latest("pk")
+
+
+def test_a_rater_signs_in_scores_ranks_edits_and_submits(desk: Page, stage: World, complaints: list[str]) -> None:
+    desk.locator('[data-answer="B"]').get_by_label("5: word 5").check()
+    desk.get_by_label("Place of answer A").select_option("2")
+    desk.drag_and_drop('[data-chip="B"]', '[data-zone="1"]')
+    expect(desk.get_by_label("Place of answer B")).to_have_value("1")
+    desk.get_by_label("Edit answer C").click()
+    desk.locator('[name="edit-C"]').fill("A better wording.")
+    desk.get_by_label("Flag answer D").click()
+    desk.get_by_label("What is wrong with it").last.fill("invented")
+    desk.get_by_label("Why, if you like").fill("B is clear.")
+    desk.get_by_role("button", name="Submit").click()
+    expect(desk.get_by_text("Still open: scores 3, places 2.")).to_be_visible()
+    desk.get_by_role("button", name="Submit").click()
+    wait_for_answers(desk, 1)
+
+    stored = revision()
+    a, b, c, d = stored.order_shown
+    assert {score.completion_id: score.value for score in stored.scores.all()} == {b: 5}
+    assert {rank.completion_id: rank.group for rank in stored.ranks.all()} == {b: 1, a: 2}
+    edit = stored.edits.get()
+    assert (edit.completion_id, edit.edited.text) == (c, "A better wording.")
+    assert (stored.flags.get().completion_id, stored.flags.get().note) == (d, "invented")
+    assert stored.rationale == "B is clear."
+    assert stored.active_ms > 0
+    assert complaints == []
+
+
+def test_an_item_is_judged_by_keys_alone(desk: Page, stage: World) -> None:
+    press(desk, "4 3 5 1")  # one criterion: each digit moves on to the next answer
+    press(desk, "ArrowUp ArrowUp ArrowUp r 2 1 3 1")
+    expect(desk.locator("[data-missing]")).to_have_text("Complete")
+    press(desk, "e Control+End")
+    desk.keyboard.type(" And more.")
+    press(desk, "Escape Enter")
+    wait_for_answers(desk, 1)
+    stored = revision()
+    a, b, c, d = stored.order_shown
+    assert {score.completion_id: score.value for score in stored.scores.all()} == {a: 4, b: 3, c: 5, d: 1}
+    assert {rank.completion_id: rank.group for rank in stored.ranks.all()} == {a: 2, b: 1, c: 3, d: 1}
+    assert stored.edits.get().edited.text.endswith(" And more.")
+
+
+def test_a_draft_survives_a_reload(desk: Page, stage: World) -> None:
+    press(desk, "4 3")
+    desk.get_by_label("Why, if you like").fill("Not finished")
+    expect(desk.locator("[data-saved]")).to_have_text("Draft kept in this browser")
+    desk.reload()
+    expect(desk.get_by_label("Why, if you like")).to_have_value("Not finished")
+    expect(desk.locator("[data-missing]")).to_have_text("Open: scores 2, places 4")
+
+
+def test_an_answer_sent_without_a_network_arrives_once_when_it_is_back(
+    desk: Page, context: BrowserContext, stage: World
+) -> None:
+    press(desk, "4 3 5 1 ArrowUp ArrowUp ArrowUp r 1 2 3 4")
+    context.set_offline(True)
+    press(desk, "Enter")
+    expect(desk.locator("[data-saved]")).to_contain_text("No connection")
+    context.set_offline(False)
+    wait_for_answers(desk, 1)
+    assert Submission.objects.count() == 1
+
+
+def test_an_answer_whose_receipt_was_lost_is_stored_once(desk: Page, stage: World) -> None:
+    lost = []
+
+    def lose_the_first(route) -> None:
+        if lost:
+            route.continue_()
+        else:
+            lost.append(route.fetch().status)
+            route.abort()
+
+    desk.route("**/submit", lose_the_first)
+    press(desk, "4 3 5 1 ArrowUp ArrowUp ArrowUp r 1 2 3 4 Enter")
+    wait_for_answers(desk, 1)
+    assert lost == [200]
+    assert Submission.objects.count() == Judgement.objects.count() == 1
+
+
+def test_being_signed_out_loses_nothing(desk: Page, context: BrowserContext, live_server, stage: World) -> None:
+    press(desk, "4 3 5 1 ArrowUp ArrowUp ArrowUp r 1 2 3 4")
+    context.clear_cookies()
+    press(desk, "Enter")
+    expect(desk.get_by_text("You were signed out.").first).to_be_visible()
+    other_tab = context.new_page()
+    sign_in(other_tab, live_server.url, stage.bob)
+    press(desk, "Enter")
+    wait_for_answers(desk, 1)
+
+
+def test_an_empty_answer_is_refused_in_a_sentence(desk: Page, stage: World) -> None:
+    press(desk, "Enter")
+    expect(desk.locator('.send [data-problem=""]')).to_contain_text("Nothing is judged yet")
+    assert not Submission.objects.exists()
+
+
+def test_ranks_with_a_gap_are_pointed_out_before_sending(desk: Page, stage: World) -> None:
+    press(desk, "r 1 3 Escape Enter")
+    expect(desk.locator('.send [data-problem=""]')).to_contain_text("No answer has place 2")
+    assert not Submission.objects.exists()
+
+
+def test_the_last_answer_is_reopened_and_becomes_a_new_version(desk: Page, stage: World) -> None:
+    press(desk, "1 1 1 1 ArrowUp ArrowUp ArrowUp r 1 2 3 4 Enter")
+    wait_for_answers(desk, 1)
+    press(desk, "u")
+    expect(desk.locator("[data-missing]")).to_have_text("Complete")
+    press(desk, "5 Enter")
+    expect(desk.locator("[data-missing]")).to_have_text("Open: scores 4, places 4")
+    assert Judgement.objects.get().version == 2
+    assert revision().scores.get(completion_id=revision().order_shown[0]).value == 5
+
+
+def test_a_version_from_another_tab_is_shown_beside_one_s_own(
+    desk: Page, context: BrowserContext, live_server, stage: World
+) -> None:
+    press(desk, "1 1 1 1 ArrowUp ArrowUp ArrowUp r 1 2 3 4 Enter")
+    wait_for_answers(desk, 1)
+    press(desk, "u")
+    expect(desk.locator("[data-missing]")).to_have_text("Complete")
+    other_tab = context.new_page()
+    other_tab.goto(desk.url)
+    expect(other_tab.locator("article.is-current")).to_be_visible()
+    press(other_tab, "u")
+    expect(other_tab.locator("[data-missing]")).to_have_text("Complete")
+    press(other_tab, "5 Enter")
+    expect(other_tab.locator("[data-missing]")).not_to_have_text("Complete")
+    press(desk, "3 Enter")
+    expect(desk.locator("[data-conflict-stored]")).to_contain_text("A: #1, Helpfulness 5")
+    desk.get_by_role("button", name="Send mine as the newer version").click()
+    expect(desk.locator("[data-missing]")).not_to_have_text("Complete")
+    assert Judgement.objects.get().version == 3
+    assert revision().scores.get(completion_id=revision().order_shown[0]).value == 3
+
+
+def test_skipping_takes_a_reason_and_brings_the_next_item(desk: Page, stage: World) -> None:
+    press(desk, "s")
+    skip = desk.get_by_role("dialog", name="Skip this item")
+    skip.get_by_role("button", name="Skip", exact=True).click()
+    expect(skip.get_by_role("alert")).to_have_text("Choose why you skip this item.")
+    skip.get_by_label("I cannot tell what is right").check()
+    with desk.expect_response("**/rate/next"):
+        skip.get_by_role("button", name="Skip", exact=True).click()
+    expect(skip).to_be_hidden()
+    assert Skip.objects.get().reason == "unsure"
+    assert Slot.objects.get(rater=stage.bob) != Skip.objects.get().slot
+
+
+def test_when_all_is_judged_the_page_says_why_there_is_nothing(desk: Page, stage: World) -> None:
+    for count in (1, 2, 3):
+        press(desk, "1 1 1 1 ArrowUp ArrowUp ArrowUp r 1 2 3 4 Enter")
+        wait_for_answers(desk, count)
+        if count < 3:
+            expect(desk.locator("[data-missing]")).to_have_text("Open: scores 4, places 4")
+    expect(desk.get_by_text("Every item of this project is judged. Thank you!")).to_be_visible()
+
+
+def test_the_order_on_the_page_is_the_order_of_the_slot(desk: Page, stage: World) -> None:
+    slot = Slot.objects.get(rater=stage.bob)
+    texts = {c.pk: c.text for c in slot.item.completions.all()}
+    assert desk.locator("[data-original]").all_inner_texts() == [texts[pk] for pk in shown_order(slot)]
+
+
+def test_the_keys_and_the_instructions_are_one_key_away(desk: Page, stage: World) -> None:
+    press(desk, "?")
+    expect(desk.get_by_role("dialog", name="Keys")).to_be_visible()
+    press(desk, "Escape i")
+    expect(desk.get_by_role("dialog", name="Instructions")).to_contain_text("Prefer the answer that helps.")
