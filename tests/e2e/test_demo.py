@@ -101,7 +101,11 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     made = Demo(tmp_path_factory.mktemp("demo"))
     folder = made.data / "models" / DEFAULT_MODEL
     folder.parent.mkdir()
-    publish(folder, lambda target: make_model(target, max_position_embeddings=8192))
+
+    def fill(target: Path) -> None:
+        make_model(target, max_position_embeddings=8192)
+
+    publish(folder, fill)
     with made.running() as (process, printed):
         assert "sign in as lead" in printed
         assert "sign in as rater2" in printed
