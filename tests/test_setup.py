@@ -84,19 +84,28 @@ def test_half_an_environment_of_a_broken_run_is_made_anew(clone: Path):
     half = clone / ".venv" / "lib" / "half-written"
     half.parent.mkdir(parents=True)
     half.write_text("")
-    setup.make_venv()
+    setup.make_venv("cpu")
     assert not half.exists()
     assert setup.works(clone / ".venv" / "bin" / "python")
 
 
 def test_a_whole_environment_is_kept_when_only_its_packages_are_old(clone: Path):
-    setup.make_venv()
-    (clone / ".venv" / "installed.sha256").write_text("of an older lock")
+    setup.make_venv("cpu")
+    (clone / ".venv" / "installed.sha256").write_text("cpu of-an-older-lock")
     kept = clone / ".venv" / "lib" / "kept"
     kept.write_text("")
-    setup.make_venv()
+    setup.make_venv("cpu")
     assert kept.exists()
     assert not (clone / ".venv" / "installed.sha256").exists(), "a run that breaks off now must be seen as broken"
+
+
+def test_an_environment_for_other_hardware_is_made_anew(clone: Path):
+    old = clone / ".venv" / "lib" / "of-the-other-build"
+    old.parent.mkdir(parents=True)
+    old.write_text("")
+    (clone / ".venv" / "installed.sha256").write_text("gpu of-the-same-lock")
+    setup.make_venv("cpu")
+    assert not old.exists()
 
 
 def test_somebody_who_is_not_root_is_told_which_package_to_install(monkeypatch: pytest.MonkeyPatch):

