@@ -1,6 +1,7 @@
 """A tiny random language model with the habits of the default one: its end token is also its padding."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -33,10 +34,10 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def save_tiny_model(folder: Path, **changes: object) -> Path:
+def save_tiny_model(folder: Path, **changes: Any) -> Path:
     """A Llama whose random weights are large enough for every token to matter to every later one."""
     torch.manual_seed(0)
-    config = {
+    config: dict[str, Any] = {
         "vocab_size": VOCABULARY,
         "hidden_size": 64,
         "intermediate_size": 128,
