@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import Truncator
 from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
@@ -20,6 +21,8 @@ from annotate.models.content import Criterion, Prompt, Translated
 register = template.Library()
 
 LONG_CHAT = 700
+"""Characters."""
+GIST = 140
 """Characters."""
 
 
@@ -40,6 +43,12 @@ def anchors(criterion: Criterion) -> list[tuple[int, str]]:
     """A criterion's five values with their words, in the viewer's language."""
     words = criterion.translations.get(get_language() or "en", {}).get("anchors") or criterion.anchors
     return [(value, words.get(str(value), "")) for value in range(1, 6)]
+
+
+@register.filter
+def gist(prompt: Prompt) -> str:
+    """The beginning of a prompt's last message, in a line."""
+    return Truncator(str(prompt.messages[-1]["content"])).chars(GIST) if prompt.messages else str(prompt)
 
 
 @register.filter

@@ -52,5 +52,5 @@ def test_no_translation_is_a_guess_or_says_what_the_site_no_longer_says() -> Non
 def test_translations_keep_every_value_that_is_filled_in() -> None:
     values = re.compile(r"%\(\w+\)[sd]|\{\w+\}")
     for message in catalogue():
-        texts = [message.id, message.string] if isinstance(message.id, str) else [message.id[0], message.string[0]]
-        assert sorted(values.findall(texts[0])) == sorted(values.findall(texts[1])), texts[0]
+        original, translation = (str(t if isinstance(t, str) else t[0]) for t in (message.id, message.string or ""))
+        assert sorted(values.findall(original)) == sorted(values.findall(translation)), original

@@ -106,7 +106,7 @@ def test_an_answer_sent_without_a_network_arrives_once_when_it_is_back(
 
 
 def test_an_answer_whose_receipt_was_lost_is_stored_once(desk: Page, stage: World) -> None:
-    lost = []
+    lost: list[int] = []
 
     def lose_the_first(route) -> None:
         if lost:
