@@ -152,9 +152,11 @@ class ImproveJob:
     value_learning_rate: float = 2e-4
     """Learning rate of Adam for the value head."""
     lora_rank: int = 16
-    """Rank of the low-rank adapters on every linear layer."""
+    """Rank of the low-rank adapters on the linear layers."""
     lora_alpha: int = 32
     """Scale of the adapters: their output is multiplied by alpha / rank."""
+    lora_layers: float = 0.5
+    """Share of the layers, counted from the top, that carry adapters, above 0 and at most 1; the others run once."""
     prompt_baseline: bool = True
     """Whether the mean score of the other answers to its prompt is subtracted from each score."""
     clip: float = 0.2
@@ -199,6 +201,8 @@ class ImproveJob:
         for name in ("learning_rate", "value_learning_rate", "max_grad_norm", "kl_target", "kl_horizon_updates"):
             if not getattr(self, name) > 0:
                 raise JobError(f"{name} must be positive.")
+        if not 0 < self.lora_layers <= 1:
+            raise JobError("lora_layers must be above 0 and at most 1.")
         if not (0 <= self.gamma <= 1 and 0 <= self.gae_lambda <= 1):
             raise JobError("gamma and gae_lambda must lie between 0 and 1.")
         if self.sampling.top_p != 1:

@@ -56,9 +56,11 @@ class State:
 
 @dataclass(frozen=True)
 class Experience:
-    """What the passes of one update learn from; every tensor is float32 [n, T] but the mask."""
+    """What the passes of one update learn from; tensors are float32 [n, T] unless said otherwise."""
 
     rows: list[Row]
+    below: list[Tensor]
+    """What enters the first layer with adapters, for each row [tokens, hidden size]."""
     mask: Tensor
     logprobs: Tensor
     values: Tensor
@@ -156,14 +158,18 @@ def _evaluate(
     """Turn rollouts and their scores into what the passes learn from."""
     mask = rollouts.mask
     logprobs, reference, values = torch.zeros(mask.shape), torch.zeros(mask.shape), torch.zeros(mask.shape)
+    below: dict[int, Tensor] = {}
     done = 0
-    with torch.inference_mode():
-        for rows in _micro_batches(rollouts.rows, job.tokens_per_batch):
+    with torch.no_grad():
+        for group in _micro_batches(rollouts.rows, range(len(rollouts.rows)), job.tokens_per_batch):
+            rows = [rollouts.rows[i] for i in group]
             places = _places(rows)
-            row_logprobs, row_values = actor(rows, mask.shape[1], job.sampling.temperature)
+            entering = actor.below(rows)
+            below |= zip(group, entering, strict=True)
+            row_logprobs, row_values = actor(rows, entering, mask.shape[1], job.sampling.temperature)
             logprobs[places], values[places] = row_logprobs.cpu(), row_values.cpu()
             with actor.as_reference():
-                reference[places] = actor(rows, mask.shape[1], job.sampling.temperature)[0].cpu()
+                reference[places] = actor(rows, entering, mask.shape[1], job.sampling.temperature)[0].cpu()
             done += len(places)
             reporter.step("evaluate", done, len(mask), update=len(state.history))
 
@@ -174,6 +180,7 @@ def _evaluate(
     advantages, returns = objectives.gae(rewards, values, mask, job.gamma, job.gae_lambda)
     experience = Experience(
         rows=rollouts.rows,
+        below=[below[i] for i in range(len(rollouts.rows))],
         mask=mask,
         logprobs=logprobs,
         values=values,
@@ -204,15 +211,14 @@ def _train(job: ImproveJob, actor: Actor, experience: Experience, state: State, 
     for _ in range(job.epochs):
         order = rng.permutation(len(experience.rows))
         for indices in np.array_split(order, min(job.minibatches, len(order))):
-            minibatch = [experience.rows[i] for i in indices]
-            tokens = int(experience.mask[_places(minibatch)].sum())
-            for rows in _micro_batches(minibatch, job.tokens_per_batch):
-                sums, ratio_error = _backward(job, actor, experience, rows, tokens)
+            tokens = int(experience.mask[_places([experience.rows[i] for i in indices])].sum())
+            for group in _micro_batches(experience.rows, indices.tolist(), job.tokens_per_batch):
+                sums, ratio_error = _backward(job, actor, experience, group, tokens)
                 for name, value in sums.items():
                     totals[name] += value
                 if step == 0:
                     first_ratio_error = max(first_ratio_error, ratio_error)
-                reporter.step("train", step + (minibatch[-1] is rows[-1]), steps, update=update)
+                reporter.step("train", step, steps, update=update)
             # Each group by itself: the value head's gradient is many times the adapters'.
             norms = [
                 torch.nn.utils.clip_grad_norm_(group["params"], job.max_grad_norm).item()
@@ -225,6 +231,7 @@ def _train(job: ImproveJob, actor: Actor, experience: Experience, state: State, 
             state.optimiser.step()
             state.optimiser.zero_grad()
             step += 1
+            reporter.step("train", step, steps, update=update)
     seen = totals.pop("tokens")
     return {
         **{name: value / seen for name, value in totals.items()},
@@ -235,19 +242,22 @@ def _train(job: ImproveJob, actor: Actor, experience: Experience, state: State, 
 
 
 def _backward(
-    job: ImproveJob, actor: Actor, experience: Experience, rows: list[Row], tokens: int
+    job: ImproveJob, actor: Actor, experience: Experience, group: list[int], tokens: int
 ) -> tuple[dict[str, float], float]:
     """Add the gradient of a micro-batch's share in the mean loss over its minibatch's tokens.
 
+    :param group: numbers of the rows in the micro-batch.
+    :param tokens: answers' tokens in the minibatch.
     :returns: sums over the micro-batch's tokens, and the largest |ratio − 1| in it.
     """
+    rows = [experience.rows[i] for i in group]
     places = _places(rows)
     part = {
         name: getattr(experience, name)[places].to(actor.device)
         for name in ("mask", "logprobs", "values", "advantages", "returns", "weights")
     }
     mask = part["mask"]
-    logprobs, values = actor(rows, mask.shape[1], job.sampling.temperature)
+    logprobs, values = actor(rows, [experience.below[i] for i in group], mask.shape[1], job.sampling.temperature)
     policy, clipped = objectives.policy_loss(
         logprobs, part["logprobs"], part["advantages"], part["weights"], mask, job.clip
     )
@@ -263,8 +273,10 @@ def _backward(
     return sums, ratio_error
 
 
-def _micro_batches(rows: list[Row], budget: int) -> list[list[Row]]:
-    return [[rows[i] for i in group] for group in split_by_tokens([row.tokens for row in rows], budget)]
+def _micro_batches(rows: list[Row], indices: Sequence[int], budget: int) -> list[list[int]]:
+    """Some rows, by number, in groups of like length that fit the budget when padded."""
+    groups = split_by_tokens([rows[i].tokens for i in indices], budget)
+    return [[indices[place] for place in group] for group in groups]
 
 
 def _places(rows: Sequence[Row]) -> Tensor:

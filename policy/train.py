@@ -54,6 +54,7 @@ def main(run: RunDir) -> None:
             parent,
             rank=job.lora_rank,
             alpha=job.lora_alpha,
+            layers=job.lora_layers,
             dtype=resolve_dtype(job.dtype, device),
             device=device,
             seed=job.seed,

@@ -29,13 +29,13 @@ ANSWERS = [
 ]
 
 
-def make_actor(folder: Path, dtype: torch.dtype = torch.float32) -> Actor:
-    return Actor(folder, rank=4, alpha=8, dtype=dtype, device=CPU, seed=0)
+def make_actor(folder: Path, dtype: torch.dtype = torch.float32, layers: float = 0.5) -> Actor:
+    return Actor(folder, rank=4, alpha=8, layers=layers, dtype=dtype, device=CPU, seed=0)
 
 
-@pytest.fixture
-def actor(tiny_model) -> Actor:
-    return make_actor(tiny_model)
+@pytest.fixture(params=[0.5, 1.0], ids=["upper half", "all layers"])
+def actor(request, tiny_model) -> Actor:
+    return make_actor(tiny_model, layers=request.param)
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def plain_logprobs(model, answer: Answer, temperature: float) -> list[float]:
 def in_order(actor: Actor, temperature: float = 0.7):
     """Log-probabilities and values [answers, 4] in the order of ANSWERS."""
     rows = pack(ANSWERS, True, 100)
-    logprobs, values = actor(rows, 4, temperature)
+    logprobs, values = actor(rows, actor.below(rows), 4, temperature)
     order = torch.tensor([place for row in rows for place in row.places]).argsort()
     return logprobs[order], values[order]
 
@@ -120,7 +120,7 @@ def test_a_policy_trained_in_bfloat16_is_published_in_its_parents_precision(tiny
 
 def test_adapters_survive_a_file(moved, tiny_model, tmp_path):
     moved.save_adapters(tmp_path / "adapters.safetensors")
-    again = make_actor(tiny_model)
+    again = make_actor(tiny_model, layers=1.0 if len(moved.adapters) == 14 else 0.5)
     again.load_adapters(tmp_path / "adapters.safetensors")
     for mine, theirs in zip(in_order(again), in_order(moved), strict=True):
         assert torch.equal(mine, theirs)
@@ -160,7 +160,9 @@ def test_a_model_that_the_trainer_would_compute_differently_is_refused(tmp_path,
     }
     model(size).save_pretrained(tmp_path)
     make_tokenizer().save_pretrained(tmp_path)
-    with pytest.raises(JobError, match="needs full attention and a plain linear vocabulary head"):
+    with pytest.raises(
+        JobError, match="it needs full attention, a plain stack of layers and a plain linear vocabulary head"
+    ):
         make_actor(tmp_path)
 
 

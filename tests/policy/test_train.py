@@ -95,7 +95,7 @@ def test_the_command_publishes_an_improved_model_and_its_history(tiny_model, rew
 def test_only_training_prompts_are_practised_on(tiny_model, reward_model, tmp_path, monkeypatch):
     import rewardmodel.model
 
-    scored = []
+    scored: list[str] = []
     score = rewardmodel.model.RewardModel.score
 
     def remember(self, conversations):
