@@ -4,3 +4,9 @@ Pure torch and transformers. Nothing here imports Django; :mod:`rewardmodel.cont
 :mod:`rewardmodel.rundir` import no torch either, so the web application can use them to write a
 job and to read its progress.
 """
+
+import os
+
+# Read once, when torch loads OpenMP. By default its threads spin while they wait for each other, and on
+# processors shared with a server or a sampler a training step then takes several times as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -49,7 +49,7 @@ class RewardJob:
 
     base_model: str
     """Folder of the causal language model whose backbone is used."""
-    loss: Loss = "logistic"
+    loss: Loss = "listmle"
     """Training loss; see :mod:`rewardmodel.losses`."""
     seed: int = 0
     """Seed of initialisation, shuffling and dropout."""
@@ -65,8 +65,9 @@ class RewardJob:
     """Rank of the low-rank adapters on the linear layers; 0 trains all weights."""
     lora_alpha: int = 32
     """Scale of the adapters: their output is multiplied by alpha / rank."""
-    lora_layers: float = 1.0
-    """Share of the backbone's layers, counted from the top, that carry adapters, above 0 and at most 1."""
+    lora_layers: float = 0.5
+    """Share of the backbone's layers, counted from the top, that carry adapters, above 0 and at most 1; on the
+    default model the upper half learns as well as all of them, in two thirds of the time."""
     rankings_per_step: int = 4
     """Rankings whose gradients make one optimiser step."""
     centring: float = 0.01
@@ -79,7 +80,7 @@ class RewardJob:
     """Most tokens, padding included, in one forward and backward pass."""
     evaluations_per_epoch: int = 2
     """How often the dev loss is taken in one epoch."""
-    patience: int = 3
+    patience: int = 2
     """Evaluations without a better dev loss after which training stops early."""
     dtype: Dtype = "auto"
     """Arithmetic of the backbone; auto is bfloat16 where the processor has it in hardware."""
