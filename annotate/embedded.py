@@ -61,8 +61,7 @@ def servers_running(
     if not (postgres or valkey):
         yield
         return
-    data_dir.mkdir(parents=True, exist_ok=True)
-    with open(data_dir / "embedded.gate", "a") as gate, open(data_dir / "embedded.users", "a") as users:
+    with _locks(data_dir) as (gate, users):
         fcntl.flock(gate, fcntl.LOCK_EX)
         alone = _lock_alone(users)
         try:
@@ -101,13 +100,31 @@ def nobody_using(data_dir: Path) -> Iterator[None]:
 
     :raises EmbeddedError: when somebody does.
     """
-    data_dir.mkdir(parents=True, exist_ok=True)
-    with open(data_dir / "embedded.gate", "a") as gate, open(data_dir / "embedded.users", "a") as users:
+    with _locks(data_dir) as (gate, users):
         fcntl.flock(gate, fcntl.LOCK_EX)
         if not _lock_alone(users):
             raise EmbeddedError(f"{data_dir} is in use: stop the site and other commands first.")
         _stop_all(data_dir)
         yield
+
+
+@contextlib.contextmanager
+def _locks(data_dir: Path) -> Iterator[tuple[IO[str], IO[str]]]:
+    """The files by whose locks users of a data folder agree: who may start and stop servers, and who uses them."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        gate = open(data_dir / "embedded.gate", "a")  # noqa: SIM115
+        users = open(data_dir / "embedded.users", "a")  # noqa: SIM115
+    except PermissionError:
+        raise _foreign(data_dir) from None
+    with gate, users:
+        yield gate, users
+
+
+def _foreign(folder: Path) -> EmbeddedError:
+    return EmbeddedError(
+        f"{folder} belongs to another user: start as that user, or set HONE_DATA_DIR to another folder."
+    )
 
 
 def _lock_alone(users: IO[str]) -> bool:
@@ -150,9 +167,7 @@ def _private_folder(folder: Path, owner: pwd.struct_passwd | None) -> None:
             os.chown(folder, owner.pw_uid, owner.pw_gid)
         folder.chmod(0o700)
     except PermissionError:
-        raise EmbeddedError(
-            f"{folder} belongs to another user: start as that user, or set HONE_DATA_DIR to another folder."
-        ) from None
+        raise _foreign(folder) from None
 
 
 def _last_lines(log: Path) -> str:

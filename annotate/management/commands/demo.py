@@ -56,7 +56,11 @@ class Command(BaseCommand):
         """Run the site."""
         port = environment.integer("HONE_PORT", 8000, lowest=1, highest=65535)
         data_dir: Path = settings.HONE_DATA_DIR
-        data_dir.mkdir(parents=True, exist_ok=True)
+        try:
+            data_dir.mkdir(parents=True, exist_ok=True)
+            (data_dir / "demo.lock").touch()
+        except OSError as problem:
+            raise CommandError(f"{data_dir} cannot be written to ({problem.strerror}).") from None
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, _stop)
         with _only_one(data_dir):
