@@ -39,12 +39,12 @@ class EmbeddedError(RuntimeError):
 
 def database_url(data_dir: Path) -> str:
     """Address of the embedded database under a data folder."""
-    return f"postgresql://{DATABASE}@/{DATABASE}?host={quote(str(_socket_folder(data_dir / 'pg')), safe='')}"
+    return f"postgresql://{DATABASE}@/{DATABASE}?host={quote(str(_socket_folder(data_dir.resolve() / 'pg')), safe='')}"
 
 
 def broker_url(data_dir: Path) -> str:
     """Address of the embedded Valkey under a data folder, as Celery reads it."""
-    return f"redis+socket://{quote(str(_valkey_socket(data_dir)))}"
+    return f"redis+socket://{quote(str(_valkey_socket(data_dir.resolve())))}"
 
 
 @contextlib.contextmanager
@@ -61,6 +61,7 @@ def servers_running(
     if not (postgres or valkey):
         yield
         return
+    data_dir = data_dir.resolve()
     with _locks(data_dir) as (gate, users):
         fcntl.flock(gate, fcntl.LOCK_EX)
         alone = _lock_alone(users)
@@ -100,6 +101,7 @@ def nobody_using(data_dir: Path) -> Iterator[None]:
 
     :raises EmbeddedError: when somebody does.
     """
+    data_dir = data_dir.resolve()
     with _locks(data_dir) as (gate, users):
         fcntl.flock(gate, fcntl.LOCK_EX)
         if not _lock_alone(users):
@@ -139,6 +141,9 @@ def _stop_all(data_dir: Path) -> None:
     for process in (_postgres_process(data_dir / "pg"), _valkey_process(data_dir / "valkey")):
         if process is not None:
             _stop(process)
+    for folder in (data_dir / "pg", data_dir / "valkey"):
+        if (sockets := _socket_folder(folder)) != folder:
+            shutil.rmtree(sockets, ignore_errors=True)
 
 
 def _stop(process: psutil.Process) -> None:
@@ -225,7 +230,6 @@ def _postgres_process(folder: Path) -> psutil.Process | None:
 
 
 def _start_postgres(folder: Path, alone: bool, options: Mapping[str, str]) -> None:
-    folder = folder.resolve()
     data = folder / "data"
     if _postgres_process(folder) is not None:
         return

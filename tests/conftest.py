@@ -13,12 +13,16 @@ from annotate.embedded import services_running
 
 @pytest.fixture(scope="session")
 def servers() -> Iterator[None]:
-    """The embedded servers in the tests' data folder, which is deleted with them."""
+    """The embedded servers in the tests' data folder."""
     with services_running():
         yield
-    shutil.rmtree(os.environ["HONE_DATA_DIR"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(servers: None) -> None:
     """Have the servers running before the test database is made."""
+
+
+def pytest_unconfigure() -> None:
+    """Delete the tests' data folder, which :mod:`tests.settings` made."""
+    shutil.rmtree(os.environ["HONE_TEST_DATA_DIR"], ignore_errors=True)

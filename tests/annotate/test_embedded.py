@@ -133,7 +133,16 @@ def test_a_folder_too_deep_for_a_socket_still_works(tmp_path: Path):
     deep = tmp_path / ("d" * 60) / ("e" * 60)
     with embedded.servers_running(deep, postgres_options=QUICK):
         assert answers(deep)
-        assert redis.Redis(unix_socket_path=embedded.broker_url(deep).removeprefix("redis+socket://")).ping()
+        socket = Path(embedded.broker_url(deep).removeprefix("redis+socket://"))
+        assert redis.Redis(unix_socket_path=str(socket)).ping()
+    assert not socket.parent.exists()
+
+
+def test_a_server_left_running_is_found_by_another_name_of_its_folder(data: Path, tmp_path: Path):
+    link = tmp_path / "link"
+    link.symlink_to(data)
+    with embedded.servers_running(data, valkey=False), embedded.servers_running(link, valkey=False):
+        assert answers(link)
 
 
 def test_a_folder_in_use_is_not_given_to_somebody_who_wants_it_alone(data: Path):
