@@ -135,7 +135,7 @@ class ImproveJob:
     """Folder of the reward model, as published by :mod:`rewardmodel.train`."""
     seed: int = 0
     """Seed of prompts' order, sampling and initialisation."""
-    updates: int = 6
+    updates: int = 9
     """PPO updates: each is one batch of rollouts followed by `epochs` passes over it."""
     prompts_per_update: int = 16
     """Distinct prompts in the rollouts of one update."""
@@ -143,11 +143,11 @@ class ImproveJob:
     """Answers to each of them."""
     sampling: Sampling = field(default_factory=Sampling)
     """How rollouts are drawn; the same temperature serves the trainer's log-probabilities, and top_p must be 1."""
-    epochs: int = 4
+    epochs: int = 2
     """Passes of PPO over one batch of rollouts."""
     minibatches: int = 4
     """Optimiser steps in one pass."""
-    learning_rate: float = 2e-4
+    learning_rate: float = 4e-4
     """Learning rate of Adam for the adapters; constant."""
     value_learning_rate: float = 2e-4
     """Learning rate of Adam for the value head."""
