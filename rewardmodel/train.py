@@ -37,7 +37,7 @@ from rewardmodel.model import RewardModel, Settings, new_reward_model, resolve_d
 from rewardmodel.rundir import RunDir, Stopped, publish, run_job
 
 MODEL_FOLDER = "output/model"
-SCALE_RANKINGS = 64
+SCALE_RANKINGS = 32
 """Training rankings, at most, on whose answers the scores' mean and scale are set."""
 
 
