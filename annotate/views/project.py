@@ -15,7 +15,7 @@ from annotate.access import LEAD, SignedInRequest, get_project
 from annotate.models import Completion, Generation, Judgement, Project, RewardModel, Run, Slot, Snapshot, Split
 from annotate.templatetags.hone import duration
 from policy.contract import ImproveJob
-from rewardmodel.contract import Loss
+from rewardmodel.contract import Loss, RewardJob
 
 RUNS_SHOWN = 8
 
@@ -70,6 +70,7 @@ def project(request: SignedInRequest, slug: str) -> HttpResponse:
         "snapshots": project.snapshots.select_related("created_by"),
         "runs": project.runs.select_related("requested_by")[:RUNS_SHOWN],
         "losses": get_args(Loss),
+        "default_loss": RewardJob.loss,
         "splits": Split.choices,
         "default_updates": ImproveJob.updates,
         "tab": "project",

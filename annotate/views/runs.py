@@ -15,6 +15,8 @@ from annotate.access import LEAD, SignedInRequest, get_project, get_run
 from annotate.models import Run
 from annotate.views.paging import page_of
 
+NOT_CHARTED = {"seconds_left", "update", "samples", "optimiser_steps"}
+"""Numbers that count or estimate the work itself and say nothing as a curve."""
 POINTS_SHOWN = 400
 """A longer series is thinned to about so many points, the last one kept."""
 
@@ -75,7 +77,7 @@ def _series(run: Run) -> list[dict[str, Any]]:
     events = run.events.filter(attempt=run.attempt).order_by("sequence")
     for stage, done, metrics in events.values_list("stage", "done", "metrics"):
         for name, value in metrics.items():
-            if isinstance(value, (int, float)) and not isinstance(value, bool):
+            if name not in NOT_CHARTED and isinstance(value, (int, float)) and not isinstance(value, bool):
                 xs, ys = found[f"{stage} · {name}"]
                 xs.append(done)
                 ys.append(value)
