@@ -66,8 +66,7 @@ class RewardJob:
     lora_alpha: int = 32
     """Scale of the adapters: their output is multiplied by alpha / rank."""
     lora_layers: float = 0.5
-    """Share of the backbone's layers, counted from the top, that carry adapters, above 0 and at most 1; on the
-    default model the upper half learns as well as all of them, in two thirds of the time."""
+    """Share of the backbone's layers, counted from the top, that carry adapters, above 0 and at most 1."""
     rankings_per_step: int = 4
     """Rankings whose gradients make one optimiser step."""
     centring: float = 0.01
