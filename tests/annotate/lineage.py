@@ -59,7 +59,7 @@ def turn(stage: World) -> Turn:
         weights_path=str(model_folder("reward")),
         manifest_sha256="a" * 64,
         loss="logistic",
-        metrics={"accuracy": 0.8125, "accuracy_ci": [0.75, 0.875], "length_only_accuracy": 0.5625},
+        metrics={"test": {"accuracy": 0.8125, "accuracy_ci": [0.75, 0.875], "length_only_accuracy": 0.5625}},
     )
     improved = run(stage.project, "improve", reward_model=reward_model, generation=stage.generation, **ended())
     generation = Generation.objects.create(
