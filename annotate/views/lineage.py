@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from django.http import HttpResponse
 from django.shortcuts import render
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
 
 from annotate.access import SignedInRequest, get_completion, get_generation, get_reward_model
-from annotate.models import Judgement
+from annotate.models import Generation, Judgement
 from annotate.services.measure import win_rate
+from annotate.views.metrics import Table, side_by_side
 from annotate.views.paging import page_of
+
+TRAINING_FACTS = ("steps", "best_step", "tokens_per_second", "score_mean", "score_scale")
 
 
 @require_GET
@@ -22,7 +26,10 @@ def generation(request: SignedInRequest, slug: str, number: int) -> HttpResponse
         "generation": generation,
         "children": generation.children.order_by("number"),
         "runs": generation.runs.all(),
-        "metrics": generation.how_made.get("metrics", {}),
+        "training": _training_of(generation),
+        "evaluated": side_by_side(
+            {_generation_name(part["generation"]): part for part in (generation.gate or {}).get("generations", [])}
+        ),
         "win_rate": win_rate(generation, generation.parent) if generation.parent else None,
         "page": page_of(request, completions),
     }
@@ -33,10 +40,14 @@ def generation(request: SignedInRequest, slug: str, number: int) -> HttpResponse
 def reward_model(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """A reward model: what it learned from, how good it is, what it was used for."""
     reward_model = get_reward_model(request, slug, number)
+    metrics = reward_model.metrics
+    trained = {**metrics.get("training", {}), **metrics}
     context = {
         "project": reward_model.project,
         "reward_model": reward_model,
         "runs": reward_model.runs.select_related("made_generation"),
+        "measured": side_by_side({_("Test"): metrics.get("test"), _("Dev"): metrics.get("dev")}),
+        "training": side_by_side({_("Value"): {name: trained[name] for name in TRAINING_FACTS if name in trained}}),
     }
     return render(request, "lineage/reward_model.html", context)
 
@@ -54,3 +65,16 @@ def completion(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
         "judgements": Judgement.objects.filter(item__completions=completion).select_related("rater", "slot"),
     }
     return render(request, "lineage/completion.html", context)
+
+
+def _training_of(generation: Generation) -> Table | None:
+    """The first and the last update of the PPO that made a generation."""
+    updates = generation.how_made.get("metrics", {}).get("updates", [])
+    if not updates:
+        return None
+    first, last = updates[0], updates[-1]
+    return side_by_side({_("Update %(number)d") % {"number": part["update"]}: part for part in (first, last)})
+
+
+def _generation_name(number: int) -> str:
+    return _("Generation %(number)s") % {"number": number}

@@ -13,10 +13,9 @@ from django.views.decorators.http import require_GET
 
 from annotate.access import LEAD, SignedInRequest, get_project, get_run
 from annotate.models import Run
+from annotate.views.metrics import UNCHARTED, measure_of, stage_name
 from annotate.views.paging import page_of
 
-NOT_CHARTED = {"seconds_left", "update", "samples", "optimiser_steps"}
-"""Numbers that count or estimate the work itself and say nothing as a curve."""
 POINTS_SHOWN = 400
 """A longer series is thinned to about so many points, the last one kept."""
 
@@ -51,7 +50,7 @@ def live(request: SignedInRequest, slug: str, pk: uuid.UUID) -> HttpResponse:
 @require_GET
 @never_cache
 def series(request: SignedInRequest, slug: str, pk: uuid.UUID) -> JsonResponse:
-    """The run's metrics for charts: a list of ``{"name": "stage · metric", "x": [numbers], "y": [numbers]}``."""
+    """The run's metrics for charts: a list of ``{"name", "meaning", "x": [numbers], "y": [numbers]}``."""
     return JsonResponse({"series": _series(get_run(request, slug, pk))})
 
 
@@ -60,6 +59,7 @@ def _live(run: Run) -> dict[str, Any]:
     table = [
         {
             "name": chart["name"],
+            "meaning": chart["meaning"],
             "first": chart["y"][0],
             "last": chart["y"][-1],
             "lowest": min(chart["y"]),
@@ -68,20 +68,28 @@ def _live(run: Run) -> dict[str, Any]:
         }
         for chart in charts
     ]
-    return {"project": run.project, "run": run, "table": table}
+    return {"project": run.project, "run": run, "stage": stage_name(run.progress.get("stage", "")), "table": table}
 
 
 def _series(run: Run) -> list[dict[str, Any]]:
     """The numbers of the latest attempt's progress, by stage and name, in the order they came."""
-    found: dict[str, tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
+    found: dict[tuple[str, str], tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
     events = run.events.filter(attempt=run.attempt).order_by("sequence")
     for stage, done, metrics in events.values_list("stage", "done", "metrics"):
         for name, value in metrics.items():
-            if name not in NOT_CHARTED and isinstance(value, (int, float)) and not isinstance(value, bool):
-                xs, ys = found[f"{stage} · {name}"]
+            if name not in UNCHARTED and isinstance(value, (int, float)) and not isinstance(value, bool):
+                xs, ys = found[stage, name]
                 xs.append(done)
                 ys.append(value)
-    return [{"name": name, "x": _thinned(xs), "y": _thinned(ys)} for name, (xs, ys) in found.items()]
+    return [
+        {
+            "name": f"{stage_name(stage)} · {measure_of(name).label}",
+            "meaning": str(measure_of(name).meaning),
+            "x": _thinned(xs),
+            "y": _thinned(ys),
+        }
+        for (stage, name), (xs, ys) in found.items()
+    ]
 
 
 def _thinned(values: list[float]) -> list[float]:

@@ -14,6 +14,12 @@ from annotate.services.judging import claim, shown_order, submit
 from annotate.services.snapshots import create_snapshot
 from tests.annotate.factory import World, collect_items, completions, model_folder, run
 
+UPDATES = [
+    {"update": 1, "samples": 64, "reward": 0.125, "kl": 0.0, "end_rate": 0.25},
+    {"update": 9, "samples": 64, "reward": 1.375, "kl": 4.75, "end_rate": 0.875},
+]
+GATE = [{"generation": 0, "score": 0.0625, "end_rate": 0.5}, {"generation": 1, "score": 1.1875, "end_rate": 0.75}]
+
 
 @dataclass
 class Turn:
@@ -59,7 +65,12 @@ def turn(stage: World) -> Turn:
         weights_path=str(model_folder("reward")),
         manifest_sha256="a" * 64,
         loss="logistic",
-        metrics={"test": {"accuracy": 0.8125, "accuracy_ci": [0.75, 0.875], "length_only_accuracy": 0.5625}},
+        metrics={
+            "dev": {"loss": 0.625, "accuracy": 0.9375},
+            "test": {"accuracy": 0.8125, "accuracy_ci": [0.75, 0.875], "length_only_accuracy": 0.5625},
+            "training": {"steps": 24, "best_step": 18},
+            "score_mean": -0.25,
+        },
     )
     improved = run(stage.project, "improve", reward_model=reward_model, generation=stage.generation, **ended())
     generation = Generation.objects.create(
@@ -69,7 +80,8 @@ def turn(stage: World) -> Turn:
         run=improved,
         weights_path=str(model_folder("policy")),
         manifest_sha256="b" * 64,
-        how_made={"method": "PPO", "metrics": {"reward": 0.5}},
+        how_made={"method": "PPO", "metrics": {"updates": UPDATES}},
+        gate={"run": str(improved.pk), "generations": GATE},
     )
     evaluated = completions(generation, samples=1, kind="evaluate")
     completions(stage.generation, samples=1, kind="evaluate", first=10)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from uuid import uuid4
 
 import pytest
@@ -68,6 +69,30 @@ def test_a_generation_shows_how_often_raters_prefer_it(alice: Client, left: Turn
 
 def test_a_generation_links_to_its_children(alice: Client, left: Turn) -> None:
     assert "generation" in links(left, show(alice, left, "generation", 0))
+
+
+def rows(html: str) -> dict[str, list[str]]:
+    """The cells of each row of measures, by the measure's name."""
+    found = {}
+    for row in html.split('<th scope="row" class="wide">')[1:]:
+        name = row[: row.index("<")]
+        cells = re.findall(r'<td class="figure">(.*?)</td>', row.split("</tr>")[0])
+        found[name] = [re.sub("<.*?>", " ", cell) for cell in cells]
+    return found
+
+
+def test_a_generation_shows_how_ppo_went_and_how_it_does_beside_its_parent(alice: Client, left: Turn) -> None:
+    measured = rows(show(alice, left, "generation", 1))
+    assert measured["KL to the parent"] == ["0", "4.75"]
+    assert measured["Reward"] == ["0.0625", "1.188"]
+    assert measured["Answers that end"] == ["50.0%", "75.0%"]
+
+
+def test_a_reward_model_shows_test_beside_dev_and_how_it_was_trained(alice: Client, left: Turn) -> None:
+    measured = rows(show(alice, left, "reward_model", 1))
+    assert measured["Accuracy"] == ["81.2%  75.0% – 87.5% ", "93.8%"]
+    assert measured["Length alone"] == ["56.2%", "–"]
+    assert (measured["Steps"], measured["Best step"], measured["Mean of raw scores"]) == (["24"], ["18"], ["-0.25"])
 
 
 def test_a_reward_model_shows_its_accuracy_beside_length_alone(alice: Client, left: Turn) -> None:

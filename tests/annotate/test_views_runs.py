@@ -77,17 +77,25 @@ def test_charts_have_the_numbers_of_the_latest_attempt(alice: Client, stage: Wor
     events(made, {"loss": 0.9}, attempt=0)
     events(made, {"loss": 0.7, "shard": "output/x"}, {"loss": 0.5, "kl": 1.5, "good": True})
     series = alice.get(reverse("run_series", args=[stage.project.slug, made.pk])).json()["series"]
-    assert series == [
-        {"name": "train · loss", "x": [1, 2], "y": [0.7, 0.5]},
-        {"name": "train · kl", "x": [2], "y": [1.5]},
+    assert [(chart["name"], chart["x"], chart["y"]) for chart in series] == [
+        ("Training · Loss", [1, 2], [0.7, 0.5]),
+        ("Training · KL to the parent", [2], [1.5]),
     ]
+    assert all(chart["meaning"] for chart in series)
+
+
+def test_a_measure_that_the_pages_do_not_know_keeps_its_own_name(alice: Client, stage: World) -> None:
+    made = working(stage)
+    events(made, {"perplexity_of_moon": 3.0})
+    (series,) = alice.get(reverse("run_series", args=[stage.project.slug, made.pk])).json()["series"]
+    assert series["name"] == "Training · perplexity_of_moon"
 
 
 def test_the_same_numbers_stand_in_a_table(alice: Client, stage: World) -> None:
     made = working(stage)
     events(made, {"loss": 0.7}, {"loss": 0.25}, {"loss": 0.5})
     html = text(alice, "run", made)
-    row = html[html.index("train · loss") :].split("</tr>")[0]
+    row = html[html.index("Training · Loss") :].split("</tr>")[0]
     assert [cell in row for cell in (">0.5<", ">0.7<", ">0.25<", ">3<")] == [True] * 4
 
 

@@ -28,6 +28,7 @@ function short(value) {
 function draw(series) {
   const figure = document.createElement("figure");
   figure.className = "chart";
+  figure.title = series.meaning;
   const caption = document.createElement("figcaption");
   const value = document.createElement("span");
   value.className = "chart-value";
