@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +11,10 @@ from django.utils.translation import gettext as _
 
 from annotate.models import Criterion, Generation, GuidelineVersion, Membership, Project, User
 from annotate.services import Refused, audit, files
+from annotate.services.description import ProjectDescription
 from rewardmodel.rundir import BrokenFolder, verify
 
 DEFAULT_MODEL = "SmolLM2-135M-Instruct"
-
-
-@dataclass(frozen=True)
-class CriterionText:
-    """A scoring criterion as a lead writes it."""
-
-    name: str
-    description: str
-    anchors: dict[str, str]
-    translations: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def default_model() -> Path:
@@ -34,23 +23,16 @@ def default_model() -> Path:
 
 
 def create_project(
-    *,
-    slug: str,
-    name: str,
-    instructions: str,
-    criteria: Sequence[CriterionText],
-    base_model: str,
-    actor: User | None,
-    translations: dict[str, dict[str, str]] | None = None,
-    guideline_translations: dict[str, dict[str, str]] | None = None,
-    **protocol: Any,
+    *, description: ProjectDescription, base_model: str, actor: User | None, slug: str | None = None, **fields: Any
 ) -> Project:
-    """Make a project with its first guideline, its criteria and generation 0.
+    """Make a project with its first guideline, its criteria and generation 0; its maker leads it.
 
     :param base_model: folder of the model that is generation 0, absolute or relative to the data folder.
-    :param protocol: other fields of :class:`~annotate.models.Project`, such as ``overlap`` or ``score_on``.
+    :param slug: another slug than the description's own.
+    :param fields: of :class:`~annotate.models.Project`, where they differ from the description.
     :raises Refused: when the slug is taken or the model folder will not do.
     """
+    slug = slug or description.slug
     folder = files.check_model_folder(base_model)
     if Project.objects.filter(slug=slug).exists():
         raise Refused(_("There is a project %(slug)s already.") % {"slug": slug}, place="slug")
@@ -58,28 +40,28 @@ def create_project(
         manifest = verify(folder)
     except BrokenFolder:
         manifest = ""  # a folder from elsewhere carries no manifest of ours
+    renderings = {language: text.model_dump() for language, text in description.translations.items()}
     with transaction.atomic():
         project = Project.objects.create(
             slug=slug,
-            name=name,
             base_model=files.stored(folder),
             created_by=actor,
-            translations=translations or {},
-            **protocol,
+            translations={
+                language: {field: text[field] for field in ("name", "description")}
+                for language, text in renderings.items()
+            },
+            **(description.fields() | fields),
         )
         GuidelineVersion.objects.create(
-            project=project, number=1, text=instructions, created_by=actor, translations=guideline_translations or {}
+            project=project,
+            number=1,
+            text=description.instructions,
+            created_by=actor,
+            translations={language: {"text": text["instructions"]} for language, text in renderings.items()},
         )
         Criterion.objects.bulk_create(
-            Criterion(
-                project=project,
-                name=c.name,
-                description=c.description,
-                anchors=c.anchors,
-                translations=c.translations,
-                position=position,
-            )
-            for position, c in enumerate(criteria)
+            Criterion(project=project, position=position, **criterion.model_dump())
+            for position, criterion in enumerate(description.criteria)
         )
         Generation.objects.create(
             project=project,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,12 @@ from typing import Any
 from django.db import transaction
 
 from annotate.models import Generation, Membership, Project, User
+from annotate.services.description import read_description
 from annotate.services.files import stored
-from annotate.services.projects import CriterionText, create_project, default_model
+from annotate.services.projects import create_project, default_model
 from annotate.services.prompts import add_prompts, read_jsonl
 
 FOLDER = Path(__file__).resolve().parent.parent / "sample"
-CHINESE = "zh-hans"
 PEOPLE = (("lead", Membership.Role.LEAD), ("rater1", Membership.Role.RATER), ("rater2", Membership.Role.RATER))
 
 
@@ -65,33 +64,12 @@ def create_sample_project(*, slug: str | None, actor: User | None, **protocol: A
     :param slug: another slug than the sample's own, for a second project of the same content.
     :param protocol: fields of the project that differ from the sample's.
     """
-    content = json.loads((FOLDER / "project.json").read_text(encoding="utf-8"))
+    description = read_description(FOLDER / "project.json")
     with open(FOLDER / "prompts.jsonl", encoding="utf-8") as file:
         rows = read_jsonl(file)
-    settings = {
-        **{f"{name}_on": on for name, on in content["protocol"].items()},
-        **content["sampling"],
-        "completions_per_item": content["completions_per_item"],
-        "overlap": content["overlap"],
-        "description": content["description"],
-        **protocol,
-    }
     with transaction.atomic():
         project = create_project(
-            slug=slug or content["slug"],
-            name=content["name"],
-            instructions=content["instructions"],
-            criteria=[_criterion(c) for c in content["criteria"]],
-            base_model=stored(default_model()),
-            actor=actor,
-            translations={CHINESE: {"name": content["name_zh"], "description": content["description_zh"]}},
-            guideline_translations={CHINESE: {"text": content["instructions_zh"]}},
-            **settings,
+            description=description, base_model=stored(default_model()), actor=actor, slug=slug, **protocol
         )
         add_prompts(project=project, rows=rows, actor=actor)
     return project
-
-
-def _criterion(content: dict[str, Any]) -> CriterionText:
-    chinese = {field: content[f"{field}_zh"] for field in ("name", "description", "anchors")}
-    return CriterionText(content["name"], content["description"], content["anchors"], {CHINESE: chinese})

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from django.contrib import messages
+from django.db.models import Manager, Model
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from annotate.access import LEAD, SignedInRequest, get_generation, get_project
-from annotate.models import Generation, Project, Run, Split
+from annotate.models import Project, Run, Split
 from annotate.services import Refused, promotion, runs, snapshots
+
+Record = TypeVar("Record", bound=Model)
 
 
 @require_POST
@@ -36,7 +40,7 @@ def _generate(request: SignedInRequest, project: Project) -> Run:
     return runs.launch_generate(
         project=project,
         actor=request.user,
-        generation=_chosen(request, project, "generation"),
+        generation=_chosen(request, project.generations, "generation"),
         samples=_number(request, "samples", lowest=1, highest=100),
         splits=splits,
     )
@@ -46,25 +50,24 @@ def _train_reward(request: SignedInRequest, project: Project) -> Run:
     return runs.launch_train_reward(
         project=project,
         actor=request.user,
-        snapshot=project.snapshots.filter(pk=request.POST["snapshot"]).first()
-        if request.POST.get("snapshot", "").isdecimal()
-        else None,
+        snapshot=_chosen(request, project.snapshots, "snapshot", by="pk"),
         settings={"loss": request.POST["loss"]} if request.POST.get("loss") else None,
     )
 
 
 def _improve(request: SignedInRequest, project: Project) -> Run:
-    number = _number(request, "reward_model", lowest=1, highest=10**6)
     return runs.launch_improve(
         project=project,
         actor=request.user,
-        reward_model=project.reward_models.filter(number=number).first() if number else None,
+        reward_model=_chosen(request, project.reward_models, "reward_model"),
         settings={"updates": updates} if (updates := _number(request, "updates", lowest=1, highest=1000)) else None,
     )
 
 
 def _evaluate(request: SignedInRequest, project: Project) -> Run:
-    return runs.launch_evaluate(project=project, actor=request.user, generation=_chosen(request, project, "generation"))
+    return runs.launch_evaluate(
+        project=project, actor=request.user, generation=_chosen(request, project.generations, "generation")
+    )
 
 
 LAUNCHERS: dict[str, Callable[[SignedInRequest, Project], Run]] = {
@@ -111,10 +114,15 @@ def _decide(request: SignedInRequest, slug: str, number: int, decision: Callable
     return redirect("generation", slug=slug, number=number)
 
 
-def _chosen(request: SignedInRequest, project: Project, field: str) -> Generation | None:
-    """The generation that a form names, or None for the service's own choice."""
-    number = _number(request, field, lowest=0, highest=10**6)
-    return None if number is None else project.generations.filter(number=number).first()
+def _chosen(request: SignedInRequest, records: Manager[Record], field: str, by: str = "number") -> Record | None:
+    """The record that a form names, or None, for the service's own choice, where the field is empty."""
+    number = _number(request, field, lowest=0, highest=2**31 - 1)
+    if number is None:
+        return None
+    found = records.filter(**{by: number}).first()
+    if found is None:
+        raise Refused(_("There is no %(field)s %(number)d here.") % {"field": field, "number": number}, place=field)
+    return found
 
 
 def _number(request: SignedInRequest, field: str, *, lowest: int, highest: int) -> int | None:

@@ -10,8 +10,9 @@ from typing import Any
 from django.conf import settings
 
 from annotate.models import Completion, Criterion, Generation, Membership, Project, Run, User
+from annotate.services.description import ProjectDescription
 from annotate.services.items import make_collect_items
-from annotate.services.projects import CriterionText, create_project
+from annotate.services.projects import create_project
 from annotate.services.prompts import PromptRow, add_prompts
 
 
@@ -42,14 +43,28 @@ class World:
     generation: Generation
 
 
+GARDEN = ProjectDescription.model_validate(
+    {
+        "slug": "garden",
+        "name": "Garden",
+        "instructions": "Prefer the answer that helps.",
+        "criteria": [
+            {
+                "name": "Helpfulness",
+                "description": "Does it help?",
+                "anchors": {str(n): f"word {n}" for n in range(1, 6)},
+            }
+        ],
+    }
+)
+
+
 def world(*, prompts: int = 3, slug: str = "garden", **protocol: Any) -> World:
     """A project with a lead, a rater, a stranger, one criterion, and prompts split train, dev, test in turn."""
     alice, bob, charlie = user("alice"), user("bob"), user("charlie")
     project = create_project(
+        description=GARDEN,
         slug=slug,
-        name="Garden",
-        instructions="Prefer the answer that helps.",
-        criteria=[CriterionText("Helpfulness", "Does it help?", {str(n): f"word {n}" for n in range(1, 6)})],
         base_model=str(model_folder()),
         actor=alice,
         **protocol,

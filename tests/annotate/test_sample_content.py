@@ -121,16 +121,19 @@ def test_prompts_of_different_splits_share_less_than_half_of_their_words(prompts
             assert len(a & b) / len(a | b) < 0.5, (one["messages"], other["messages"])
 
 
-@pytest.mark.parametrize("suffix", ["", "_zh"])
-def test_the_project_is_worded_in_both_languages_with_anchors_for_every_score(project, suffix):
+@pytest.mark.parametrize("language", ["en", "zh-hans"])
+def test_the_project_is_worded_in_both_languages_with_anchors_for_every_score(project, language):
+    def worded(part: dict) -> dict:
+        return part if language == "en" else part["translations"][language]
+
     for field in ("name", "description", "instructions"):
-        assert bool(re.search(f"[{HAN}]", project[field + suffix])) == (suffix == "_zh")
-    for criterion in project["criteria"]:
-        anchors = criterion["anchors" + suffix]
+        assert bool(re.search(f"[{HAN}]", worded(project)[field])) == (language != "en")
+    for criterion in map(worded, project["criteria"]):
+        anchors = criterion["anchors"]
         assert list(anchors) == ["1", "2", "3", "4", "5"]
         assert len(set(anchors.values())) == 5
-        for text in (criterion["name" + suffix], criterion["description" + suffix], *anchors.values()):
-            assert bool(re.search(f"[{HAN}]", text)) == (suffix == "_zh")
+        for text in (criterion["name"], criterion["description"], *anchors.values()):
+            assert bool(re.search(f"[{HAN}]", text)) == (language != "en")
 
 
 def test_anchors_are_at_most_twelve_words(project):
@@ -142,7 +145,8 @@ def test_instructions_name_every_criterion_in_both_languages(project):
     assert [criterion["name"] for criterion in project["criteria"]] == ["Helpfulness", "Correctness", "Language"]
     for criterion in project["criteria"]:
         assert criterion["name"] in project["instructions"]
-        assert criterion["name_zh"] in project["instructions_zh"]
+        chinese = project["translations"]["zh-hans"]["instructions"]
+        assert criterion["translations"]["zh-hans"]["name"] in chinese
 
 
 def test_the_project_asks_for_what_its_instructions_explain(project):

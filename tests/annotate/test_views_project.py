@@ -90,6 +90,8 @@ def test_a_second_lead_who_presses_the_same_button_is_told_so(alice: Client, sta
     ("kind", "fields", "sentence"),
     [
         ("generate", {"samples": "many", "splits": "train"}, "samples must be a whole number from 1 to 100."),
+        ("generate", {"generation": "7", "splits": "train"}, "There is no generation 7 here."),
+        ("train_reward", {"snapshot": "99"}, "There is no snapshot 99 here."),
         ("generate", {}, "Choose at least one part of the prompts."),
         ("train_reward", {}, "There are no comparisons yet"),
         ("improve", {}, "There is no reward model yet"),
