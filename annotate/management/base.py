@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
 
 from annotate.embedded import EmbeddedError, services_running
 from annotate.models import Generation, Project, Run, Snapshot, User
@@ -18,6 +20,9 @@ from annotate.services.execute import execute
 class ServiceCommand(BaseCommand):
     """A command that calls services; subclasses write :meth:`perform`."""
 
+    needs_tables = True
+    """Whether the database must be set up already."""
+
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Add the options that every command has."""
         parser.add_argument("--as", dest="actor", metavar="USER", help="who asks, for the audit trail")
@@ -25,6 +30,8 @@ class ServiceCommand(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Hold the servers running and turn refusals into one sentence."""
         with sentences(), services_running():
+            if self.needs_tables:
+                check_tables()
             options["actor"] = self._actor(options["actor"])
             self.perform(**options)
 
@@ -93,6 +100,16 @@ def find_snapshot(name: str) -> Snapshot:
     if len(found) != 1:
         raise CommandError(f"{'Several snapshots match' if found else 'There is no snapshot'} {name}.")
     return found[0]
+
+
+def check_tables() -> None:
+    """Find out whether the database has the tables that this version of Hone works with.
+
+    :raises CommandError: saying how to make them.
+    """
+    executor = MigrationExecutor(connection)
+    if executor.migration_plan(executor.loader.graph.leaf_nodes()):
+        raise CommandError("The database is not set up for this version of Hone: run make demo, or manage.py migrate.")
 
 
 @contextmanager

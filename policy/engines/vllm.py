@@ -13,6 +13,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import re
 import selectors
 import subprocess
 import sys
@@ -40,6 +41,9 @@ ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",
 }
+
+ERROR_LINE = re.compile(r"(?:\[rank\d+\]: *)?((?:\w+\.)*\w*(?:Error|Exception|Interrupt): .+)")
+"""A traceback's last line, with or without the rank that torch puts before it."""
 
 
 class VllmEngine:
@@ -144,6 +148,10 @@ class VllmEngine:
         return message
 
     def _how_it_ended(self) -> str:
+        """One sentence with the cause, then the end of the log."""
         self._process.wait()
-        tail = "\n".join(self._log.read_text(errors="replace").splitlines()[-LOG_LINES:])
-        return f"vLLM ended with exit status {self._process.returncode}; the last lines of {self._log}:\n{tail}"
+        lines = self._log.read_text(errors="replace").splitlines()
+        cause = next((found[1] for line in reversed(lines) if (found := ERROR_LINE.match(line))), "it left no error")
+        what = "ended" if self._ready else "could not start"
+        tail = "\n".join(lines[-LOG_LINES:])
+        return f"vLLM {what} (exit status {self._process.returncode}): {cause}\nThe end of {self._log}:\n{tail}"

@@ -22,6 +22,7 @@ from rewardmodel.rundir import write_json
 
 class Command(ServiceCommand):
     help = "Go round the loop in a project of its own: generate, judge, train, improve, evaluate."
+    needs_tables = False  # it makes them
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         super().add_arguments(parser)
