@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,8 @@ from rewardmodel.rundir import CHECKPOINTS_KEPT
 
 SLACK = 256 << 20
 """Bytes left for completions, logs and everything else on the disk."""
+LONGEST_HEADER = 100 << 20
+"""Bytes; the format allows no longer one."""
 FLOAT = 4
 """Bytes of a float32 number, the widest that is written."""
 WEIGHTS_IN_CHECKPOINT = {Run.Kind.TRAIN_REWARD: 4, Run.Kind.IMPROVE: 3}
@@ -61,7 +62,10 @@ def _shapes(folder: Path) -> list[list[int]]:
     shapes = []
     for path in folder.glob("*.safetensors"):
         with open(path, "rb") as file:
-            start = file.read(8)
-            header = json.loads(file.read(struct.unpack("<Q", start)[0])) if len(start) == 8 else {}
+            size = int.from_bytes(file.read(8), "little")
+            try:
+                header = json.loads(file.read(min(size, LONGEST_HEADER)))
+            except ValueError:
+                continue  # the process will say what is wrong with it
         shapes += [entry["shape"] for name, entry in header.items() if name != "__metadata__"]
     return shapes

@@ -91,7 +91,7 @@ def _refused_at_launch(project: Any) -> list[Outcome]:
     return [Outcome("disk nearly full before a start", said.split(":")[0], "refused with a sentence, no run made", met)]
 
 
-def _checkpoint(folder: Path, project: Any) -> list[Outcome]:
+def _checkpoint(project: Any) -> list[Outcome]:
     """Fill the disk while a reward model trains, make room, resume."""
     from django.conf import settings
     from django.db import connections
@@ -126,6 +126,7 @@ def _checkpoint(folder: Path, project: Any) -> list[Outcome]:
     run.refresh_from_db()
     first = json.loads((run_folder(run) / "attempt-2" / "progress.jsonl").read_text().splitlines()[1])
     went_on = run.state == run.State.SUCCEEDED and first["done"] > 1
+    where = f"{run.state}, from step {first['done']:g}"
     return [
         Outcome(
             "disk full during a checkpoint",
@@ -133,9 +134,7 @@ def _checkpoint(folder: Path, project: Any) -> list[Outcome]:
             "failed with a sentence, 2 whole",
             failed[0] == "failed" and "is full" in failed[1] and len(kept) == 2,
         ),
-        Outcome(
-            "resumed with room again", f"{run.state}, from step {first['done']:g}", "succeeded, not from 1", went_on
-        ),
+        Outcome("resumed with room again", where, "succeeded, not from step 1", went_on),
     ]
 
 

@@ -48,4 +48,4 @@ def _waiting() -> int:
     from annotate.celery import app
 
     with app.connection_for_read() as connection:
-        return connection.default_channel.queue_declare("heavy", passive=True).message_count
+        return connection.default_channel.queue_declare("heavy", durable=True, auto_delete=False).message_count
