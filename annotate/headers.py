@@ -8,10 +8,10 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 POWERFUL_FEATURES = (
-    *("accelerometer", "autoplay", "bluetooth", "browsing-topics", "camera", "display-capture", "encrypted-media"),
+    *("accelerometer", "autoplay", "browsing-topics", "camera", "display-capture", "encrypted-media"),
     *("fullscreen", "geolocation", "gyroscope", "hid", "idle-detection", "local-fonts", "magnetometer", "microphone"),
     *("midi", "payment", "picture-in-picture", "publickey-credentials-get", "screen-wake-lock", "serial", "usb"),
-    *("web-share", "window-management", "xr-spatial-tracking"),
+    *("window-management", "xr-spatial-tracking"),
 )
 PERMISSIONS_POLICY = ", ".join([*(f"{feature}=()" for feature in POWERFUL_FEATURES), "clipboard-write=(self)"])
 """Nothing that a page could ask a device for is used here, but for copying a link."""

@@ -99,7 +99,13 @@ def join(*, invite: Invite, user: User) -> Membership:
             raise Refused(_("You are in this project already."))
         InviteUse.objects.create(invite=locked, user=user)
         audit.record(
-            "joined", membership, actor=user, project=locked.project, user=user.username, role=locked.role, by=locked.pk
+            "joined",
+            membership,
+            actor=user,
+            project=locked.project,
+            user=user.username,
+            role=locked.role,
+            invite=locked.pk,
         )
     return membership
 
