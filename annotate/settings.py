@@ -102,8 +102,13 @@ CELERY_BEAT_SCHEDULE = {"sweep": {"task": "annotate.tasks.sweep", "schedule": 30
 CELERY_TIMEZONE = "UTC"
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 
-HONE_ENGINE = environment.text("HONE_ENGINE", "vllm", one_of=("vllm", "transformers"))
-"""What generates text where a run does not say otherwise."""
+# What generates text where a run does not say otherwise. The server's key, HONE_OPENAI_API_KEY, is read by the job that
+# sends it and by nothing else.
+
+HONE_ENGINE = environment.text("HONE_ENGINE", "vllm", one_of=("vllm", "transformers", "openai"))
+HONE_OPENAI_BASE_URL = environment.address("HONE_OPENAI_BASE_URL", required=HONE_ENGINE == "openai")
+HONE_OPENAI_MODEL = environment.text("HONE_OPENAI_MODEL", required=HONE_ENGINE == "openai")
+"""Name of the model at that server; it stands for generation 0 of every project."""
 
 # People
 
