@@ -17,6 +17,7 @@ from django.views.decorators.http import require_GET
 
 from annotate.access import LEAD, SignedInRequest, get_project
 from annotate.models import AuditEvent, Generation, Project, User
+from annotate.views.asked import asked
 from annotate.views.paging import page_of
 
 ACTIONS = {
@@ -71,7 +72,7 @@ class Line:
 def history(request: SignedInRequest, slug: str) -> HttpResponse:
     """What was changed, the latest first; ``?who=``, ``?action=``, ``?since=`` and ``?until=`` choose."""
     project = get_project(request, slug, role=LEAD)
-    chosen = {name: request.GET.get(name, "").strip() for name in ("who", "action", "since", "until")}
+    chosen = asked(request, "who", "action", "since", "until")
     events = AuditEvent.objects.filter(project=project).select_related("actor")
     if chosen["who"]:
         events = events.filter(actor__username=chosen["who"])
