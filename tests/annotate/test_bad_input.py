@@ -67,7 +67,8 @@ def test_no_search_breaks_a_list(alice: Client, left: Turn, name: str) -> None:
 )
 def test_no_field_breaks_a_form_or_gets_past_it(alice: Client, left: Turn, name: str, fields: tuple[str, ...]) -> None:
     bob = Membership.objects.get(user=left.stage.bob)
-    key = {"change_role": [bob.pk], "launch": ["generate"]}.get(name, [])
+    keys: dict[str, list[object]] = {"change_role": [bob.pk], "launch": ["generate"]}
+    address = reverse(name, args=["garden", *keys.get(name, [])])
     good = {"role": "rater", "days": "7", "max_uses": "1", "splits": "train", "samples": "2", "generation": "0"}
     before = (Invite.objects.count(), Run.objects.count(), AuditEvent.objects.count(), Snapshot.objects.count())
     for field in fields:
@@ -75,7 +76,7 @@ def test_no_field_breaks_a_form_or_gets_past_it(alice: Client, left: Turn, name:
             if (name, value) in {("take_snapshot", v) for v in BAD if 0 < len(v) <= 80 and v != "\x00"}:
                 continue  # an odd name, but a name
             form = {k: v for k, v in good.items() if k in fields} | {field: value}
-            answer = alice.post(reverse(name, args=["garden", *key]), form)
+            answer = alice.post(address, form)
             assert answer.status_code == 302, (field, value[:20])
     after = (Invite.objects.count(), Run.objects.count(), AuditEvent.objects.count(), Snapshot.objects.count())
     assert after == before

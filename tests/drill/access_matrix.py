@@ -30,7 +30,7 @@ def drill() -> list[Outcome]:
 
             def over_http(person: str, method: str, path: str) -> Answer:
                 client = clients[person]
-                headers = {"X-CSRFToken": client.cookies.get("csrftoken", ""), "Content-Type": "application/json"}
+                headers = {"X-CSRFToken": client.cookies.get("csrftoken") or "", "Content-Type": "application/json"}
                 content = b"{}" if method == "POST" else b""
                 response = client.request(method, path, content=content, headers=headers, follow_redirects=False)
                 return Answer(response.status_code, response.headers.get("Location", ""), response.text)

@@ -35,7 +35,7 @@ FIND_ACTIVE_MARKUP = """() => {
       if (/^(data-)?hx-(get|post)$/.test(name) && !/^\\/p\\/garden\\//.test(value)) found.push(`${name}=${value}`);
     }
   }
-  const own = "script[src^='/static/'], script[type='application/json']";
+  const own = "script[src^='/static/'], script[src='/admin/jsi18n/'], script[type='application/json']";
   const never = "iframe, frame, object, embed, base, applet, marquee, template, math, meta[http-equiv], style";
   for (const element of document.querySelectorAll(never)) found.push(element.tagName);
   for (const element of document.querySelectorAll("script")) if (!element.matches(own)) found.push("script");
