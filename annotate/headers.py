@@ -18,14 +18,13 @@ PERMISSIONS_POLICY = ", ".join([*(f"{feature}=()" for feature in POWERFUL_FEATUR
 
 
 def security_headers(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Callable[..., HttpResponseBase]:
-    """Middleware: no powerful features, no embedding by other sites, and no copies of what signed-in people saw."""
+    """Middleware: no powerful features, no embedding by other sites, and no copies of pages kept."""
 
     def answer(request: HttpRequest) -> HttpResponseBase:
         response = get_response(request)
         response.headers.setdefault("Permissions-Policy", PERMISSIONS_POLICY)
         response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
-        # request.user is set by a middleware further in; static files never get there.
-        if hasattr(request, "user") and request.user.is_authenticated:
+        if hasattr(request, "session"):  # a page of ours: static files do not come so far in
             response.headers.setdefault("Cache-Control", "private, no-store")
         return response
 

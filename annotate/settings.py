@@ -162,7 +162,7 @@ SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 MAX_BODY_BYTES = 16 * 2**20
 """Of anything; held by annotate/bodies.py before Django sees the request."""
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 2**19
-DATA_UPLOAD_MAX_NUMBER_FIELDS = 1000
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 2000
 DATA_UPLOAD_MAX_NUMBER_FILES = 10
 
 # Static files: ours by their app, those of npm packages under a name without a version.

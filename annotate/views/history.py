@@ -22,6 +22,8 @@ from annotate.views.paging import page_of
 
 ACTIONS = {
     "added": _("added"),
+    "asked": _("asked for a judgement"),
+    "cancelled": _("cancelled"),
     "changed": _("changed"),
     "changed password": _("changed the password"),
     "changed role": _("changed the role"),
@@ -38,6 +40,7 @@ ACTIONS = {
     "promoted": _("promoted"),
     "rejected": _("rejected"),
     "removed": _("removed"),
+    "resumed": _("resumed"),
     "revoked": _("withdrew"),
 }
 """Words for what services record; an action that is not here shows as it is."""
@@ -52,6 +55,7 @@ OBJECTS = {
     "normversion": _("norm"),
     "project": _("project"),
     "run": _("run"),
+    "slot": _("slot"),
     "snapshot": _("snapshot"),
     "user": _("account"),
 }

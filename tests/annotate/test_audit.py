@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from django.db import transaction
 from django.test import Client
 from django.urls import reverse
 
-from annotate.models import AuditEvent, Criterion, GuidelineVersion, Membership, Norm, Project, User
+from annotate.models import AuditEvent, Criterion, GuidelineVersion, Membership, Norm, Project, Run, User
 from annotate.services import audit
+from annotate.views.history import ACTIONS
 from tests.annotate.access_table import TABLE, fingerprint
 from tests.annotate.factory import user, world
 from tests.annotate.lineage import Turn, judge, turn
 
 pytestmark = pytest.mark.django_db
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -85,6 +90,15 @@ def test_a_change_whose_event_cannot_be_stored_does_not_happen(
     with transaction.atomic():
         assert client.post(address, form).status_code == 500
     assert fingerprint() == before
+
+
+def test_every_action_that_services_record_has_words_for_the_history() -> None:
+    recorded = set()
+    for module in (ROOT / "annotate").rglob("*.py"):
+        recorded |= set(re.findall(r'(?:audit\.record|record_change)\(\s*(?:request, )?"([^"]+)"', module.read_text()))
+    assert "promoted" not in recorded  # it is recorded under its state's name
+    assert {"froze", "invited", "changed password", "deleted"} <= recorded <= set(ACTIONS)
+    assert {f"launched {kind}" for kind in Run.Kind} | {"promoted", "rejected"} <= set(ACTIONS)
 
 
 def test_the_history_shows_who_did_what_and_links_to_it(client: Client, left: Turn) -> None:
