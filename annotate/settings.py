@@ -147,8 +147,6 @@ SESSION_COOKIE_SECURE = HTTPS
 CSRF_COOKIE_SECURE = HTTPS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 SECURE_SSL_REDIRECT = HTTPS
-SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
-"""What other machines ask from inside, past the proxy."""
 SECURE_HSTS_SECONDS = (
     environment.integer("HONE_HSTS_SECONDS", 30 * 24 * 3600, lowest=0, highest=10 * 365 * 24 * 3600) if HTTPS else 0
 )
