@@ -7,6 +7,7 @@ import os
 from django.conf import settings
 from django.core.asgi import get_asgi_application
 from django.core.exceptions import ImproperlyConfigured
+from django.urls import get_resolver
 
 from annotate import environment
 
@@ -17,3 +18,6 @@ if missing and not settings.DEBUG:
     raise ImproperlyConfigured(f"Set {' and '.join(missing)} in the environment: DEBUG is off.")
 
 application = get_asgi_application()
+
+# Every page is loaded before the server says that it runs; else the first visitors after a restart wait for it.
+get_resolver().url_patterns  # noqa: B018
