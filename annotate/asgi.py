@@ -7,6 +7,7 @@ import os
 from django.conf import settings
 from django.core.asgi import get_asgi_application
 from django.core.exceptions import ImproperlyConfigured
+from django.urls import get_resolver
 
 from annotate import environment
 from annotate.bodies import limited
@@ -18,3 +19,6 @@ if missing and not settings.DEBUG:
     raise ImproperlyConfigured(f"Set {' and '.join(missing)} in the environment: DEBUG is off.")
 
 application = limited(get_asgi_application(), settings.MAX_BODY_BYTES)  # type: ignore[arg-type]
+
+# Every page is loaded before the server says that it runs; else the first visitors after a restart wait for it.
+get_resolver().url_patterns  # noqa: B018

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from csp.constants import NONE, SELF
 from django.utils.translation import gettext_lazy as _
@@ -38,6 +39,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "annotate.observe.requests.Observed",
     "annotate.headers.security_headers",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -188,10 +190,30 @@ TIME_ZONE = environment.text("TIME_ZONE", "UTC")
 
 # Logs go to standard error, one line an event; whoever starts the process keeps them.
 
+HONE_LOG_FORMAT = environment.text("HONE_LOG_FORMAT", "text", one_of=("text", "json"))
+_TO_ROOT: dict[str, Any] = {"handlers": [], "propagate": True}
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {"safe_paths": {"()": "annotate.observe.logs.SafePaths"}},
+    "formatters": {
+        "text": {"()": "annotate.observe.logs.TextFormatter"},
+        "json": {"()": "annotate.observe.logs.JsonFormatter"},
+    },
+    "handlers": {
+        "stderr": {"class": "logging.StreamHandler", "formatter": HONE_LOG_FORMAT, "filters": ["safe_paths"]},
+    },
     "root": {"handlers": ["stderr"], "level": "INFO"},
+    "loggers": {
+        "django": _TO_ROOT,
+        # A refused request has its line in the access log, which masks what must not be read.
+        "django.request": {"level": "ERROR"},
+        "uvicorn": _TO_ROOT,
+        "uvicorn.error": _TO_ROOT,
+        "uvicorn.access": {"handlers": [], "propagate": False},
+    },
 }
+
+# Prometheus reads /metrics with this token; without one the page does not exist.
+
+HONE_METRICS_TOKEN = environment.text("HONE_METRICS_TOKEN")
