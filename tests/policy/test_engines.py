@@ -16,11 +16,11 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from policy.contract import EngineConfig, Sampling
-from policy.engines.base import Request, generate, make_request, request_seed, start_engine
+from policy.engines.base import Request, decode, generate, make_request, request_seed, start_engine
 from policy.engines.transformers import draw_tokens
 from rewardmodel.chat import Message, load_tokenizer, prompt_ids
 from rewardmodel.contract import JobError
-from tests.policy.conftest import ROOT, make_model
+from tests.policy.conftest import ROOT, make_model, make_tokenizer
 
 
 class Chat(NamedTuple):
@@ -222,3 +222,9 @@ def test_a_nucleus_is_the_smallest_set_that_reaches_top_p():
     drawn, drawn_logprobs = draw_tokens(logprobs, top_p, torch.full((3, 1), 0.999, dtype=torch.float64))
     assert drawn.tolist() == [1, 2, 2]
     assert drawn_logprobs.exp().tolist() == pytest.approx([1.0, 0.3 / 0.8, 0.3])
+
+
+def test_a_character_that_was_cut_off_in_the_middle_is_left_out():
+    tokenizer = make_tokenizer()
+    ids = tokenizer.encode("好的", add_special_tokens=False)
+    assert [decode(tokenizer, ids[:count]) for count in (6, 5, 4, 3)] == ["好的", "好", "好", "好"]
