@@ -75,6 +75,7 @@ class Answering:
         self._samples = range(job.first_sample, job.first_sample + job.samples)
         self._seconds = {"load": 0.0, "generate": 0.0, "score": 0.0}
         self._tokens = 0
+        self._trouble = ""
         self._shards = Shards(run.path)
         for name in self._shards.names:
             run.progress("generate", message="Kept from an earlier attempt", shard=name)
@@ -186,8 +187,9 @@ class Answering:
 
     def _while_waiting(self, trouble: str) -> None:
         self._stop_if_asked()
-        if trouble:
+        if trouble != self._trouble:
             self._run.progress("generate", self._done, self._total, message=trouble)
+            self._trouble = trouble
 
     def _score(self, folder: str, rows: list[Row]) -> None:
         """Fill the rows' scores, a few answers at a time so that progress shows."""
