@@ -62,7 +62,7 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def publish(folder: Path, fill: Callable[[Path], None]) -> str:
+def publish(folder: Path, fill: Callable[[Path], object]) -> str:
     """Make a folder appear whole or not at all, with a manifest of its files' hashes.
 
     :param folder: the final path; it is replaced if it exists without a valid manifest.

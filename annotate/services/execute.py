@@ -19,6 +19,7 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
 from annotate.models import Run
+from annotate.observe import context
 from annotate.services import Refused, inputs, register, space
 from annotate.services.files import remove_checkpoints, run_folder
 from annotate.services.follow import Ending, OnProgress, TakenOver, follow, log_tail, mine, worker_stopping
@@ -42,6 +43,7 @@ def execute(run_id: uuid.UUID | str, on_progress: OnProgress | None = None) -> b
     run = _claim(run_id)
     if run is None:
         return False
+    context.bind(run_id=str(run.pk), attempt=run.attempt)
     folder = run_folder(run)
     try:
         if not (folder / "result.json").exists():

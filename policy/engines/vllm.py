@@ -13,21 +13,30 @@ import contextlib
 import importlib.util
 import json
 import os
+import queue
 import re
-import selectors
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from policy.contract import EngineConfig
-from policy.engines.base import Capabilities, Completion, Request, context_tokens, decode, end_token_ids
+from policy.engines.base import (
+    WAIT_SECONDS,
+    Capabilities,
+    Completion,
+    OnWait,
+    Request,
+    context_tokens,
+    decode,
+    end_token_ids,
+)
 from rewardmodel.chat import load_tokenizer
 from rewardmodel.contract import JobError
 
-WAIT_SECONDS = 5.0
 CLOSE_SECONDS = 10.0
 LOG_LINES = 8
 ENVIRONMENT = {
@@ -76,32 +85,29 @@ class VllmEngine:
                 text=True,
             )
         self._ready = False
+        # Read by a thread, so that whoever waits can be told of it, and can leave, even if the worker hangs.
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
-    def wait_until_ready(self, on_wait: Callable[[], None] | None = None) -> None:
+    def wait_until_ready(self, on_wait: OnWait | None = None) -> None:
         """Block until vLLM has loaded the model; see :meth:`policy.engines.base.Engine.wait_until_ready`."""
         if self._ready:
             return
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._stdout, selectors.EVENT_READ)
-            while not selector.select(WAIT_SECONDS):
-                if on_wait is not None:
-                    on_wait()
-        self.version = self._receive()["version"]
+        self.version = self._receive(on_wait)["version"]
         self._ready = True
 
-    def stream(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
+    def stream(self, requests: Sequence[Request], on_wait: OnWait | None = None) -> Iterator[tuple[int, Completion]]:
         """Draw answers; see :meth:`policy.engines.base.Engine.stream`."""
         self.wait_until_ready()
         if not requests:
             return
         self._send({"do": "generate", "requests": [asdict(request) for request in requests]})
         for _ in requests:
-            answer = self._receive()
-            text = decode(self._tokenizer, answer["token_ids"])
-            yield (
-                answer["index"],
-                Completion(text, answer["token_ids"], answer["logprobs"], answer["finish_reason"]),
-            )
+            answer = self._receive(on_wait)
+            ids = answer["token_ids"]
+            text = decode(self._tokenizer, ids)
+            yield answer["index"], Completion(text, len(ids), answer["finish_reason"], ids, answer["logprobs"])
 
     def load_weights(self, folder: Path) -> None:
         """Swap the weights in place and forget everything computed with the old ones."""
@@ -118,6 +124,7 @@ class VllmEngine:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._reader.join()
         self._stdout.close()
 
     @property
@@ -140,12 +147,25 @@ class VllmEngine:
         except BrokenPipeError:
             raise JobError(self._how_it_ended()) from None
 
-    def _receive(self) -> dict[str, Any]:
-        line = self._stdout.readline()
-        if not line:
-            raise JobError(self._how_it_ended())
-        message: dict[str, Any] = json.loads(line)
-        return message
+    def _read(self) -> None:
+        """Queue what the worker says, and an empty line when it has ended."""
+        for line in self._stdout:
+            self._lines.put(line)
+        self._lines.put("")
+
+    def _receive(self, on_wait: OnWait | None = None) -> dict[str, Any]:
+        while True:
+            try:
+                line = self._lines.get(timeout=WAIT_SECONDS)
+            except queue.Empty:
+                if on_wait is not None:
+                    on_wait("")
+                continue
+            if not line:
+                self._lines.put(line)  # for whoever asks again
+                raise JobError(self._how_it_ended())
+            message: dict[str, Any] = json.loads(line)
+            return message
 
     def _how_it_ended(self) -> str:
         """One sentence with the cause, then the end of the log."""
