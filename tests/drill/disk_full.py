@@ -36,15 +36,11 @@ def drill() -> list[Outcome]:
         return [Outcome("disk full", "not tried", "to be root, who may mount a small disk", met=False)]
     _own_mounts()
     with fresh_site(HONE_ENGINE="transformers", HONE_RUN_LOST_SECONDS="90") as folder:
-        _mount(folder / "runs", 400)
-        _mount(folder / "exports", 1)
-        project = a_project(folder, prompts=12)
-        return [
-            *_refused_at_launch(project),
-            *_checkpoint(folder, project),
-            *_export(folder, project),
-            *_import(folder, project),
-        ]
+        with _small_disk(folder / "runs", 400), _small_disk(folder / "exports", 1):
+            project = a_project(folder, prompts=12)
+            outcomes = [*_refused_at_launch(project), *_checkpoint(project), *_export(folder, project)]
+        with _small_disk(folder / "tables", 24):
+            return [*outcomes, *_import(folder, project)]
 
 
 def _own_mounts() -> None:
@@ -54,9 +50,14 @@ def _own_mounts() -> None:
         raise OSError(ctypes.get_errno(), "no mount namespace")
 
 
-def _mount(folder: Path, megabytes: int) -> None:
+@contextlib.contextmanager
+def _small_disk(folder: Path, megabytes: int) -> Iterator[None]:
     folder.mkdir(exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @contextlib.contextmanager
@@ -165,7 +166,6 @@ def _import(folder: Path, project: Any) -> list[Outcome]:
     """Import prompts into a database whose tables lie on a full disk."""
     from django.db import connection
 
-    _mount(folder / "tables", 24)
     subprocess.run(["chown", "nobody", str(folder / "tables")], check=True)
     with connection.cursor() as cursor:
         cursor.execute(f"CREATE TABLESPACE small LOCATION '{folder / 'tables'}'")
@@ -180,6 +180,8 @@ def _import(folder: Path, project: Any) -> list[Outcome]:
         intact = project.prompts.count() == before
     source.write_text(json.dumps({"prompt": "One more."}) + "\n")
     again = _command("import_prompts", str(source), "--project", project.slug)
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE annotate_prompt SET TABLESPACE pg_default")
     met = full.returncode == 1 and "Traceback" not in full.stderr and intact
     met = met and again.returncode == 0 and project.prompts.count() == before + 1
     return [Outcome("disk full during an import of prompts", _said(full), "a sentence, the earlier prompts alone", met)]

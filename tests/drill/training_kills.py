@@ -29,9 +29,9 @@ KILLS_OF_A_KIND = 10
 SEED = 20
 LOST_SECONDS = 6
 RUN_SECONDS = 180.0
-REWARD = {"epochs": 12, "dtype": "float32", "checkpoint_seconds": 0.0, "threads": 1}
+REWARD = {"epochs": 8, "dtype": "float32", "checkpoint_seconds": 0.0, "threads": 1}
 IMPROVE = {
-    "updates": 12,
+    "updates": 6,
     "prompts_per_update": 4,
     "samples_per_prompt": 4,
     "minibatches": 2,

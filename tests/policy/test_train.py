@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 
+import psutil
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -16,7 +18,7 @@ from rewardmodel.chat import load_tokenizer
 from rewardmodel.contract import JobError
 from rewardmodel.model import Settings, new_reward_model
 from rewardmodel.publish import verify
-from rewardmodel.rundir import open_run
+from rewardmodel.rundir import Stopped, open_run, step_of
 from tests.policy.conftest import ROOT, make_model, progress_of, write_run
 
 TRANSFORMERS = EngineConfig(name="transformers", dtype="float32")
@@ -91,6 +93,43 @@ def test_the_command_publishes_an_improved_model_and_its_history(tiny_model, rew
     assert any(changed)
     assert AutoTokenizer.from_pretrained(run_dir / result["model"]).chat_template
     assert not list((run_dir / "attempt-1").glob("policy-*"))
+
+
+def test_a_killed_trainer_leaves_no_vllm_behind_and_its_run_goes_on_where_it_was(tiny_model, reward_model, tmp_path):
+    engine = EngineConfig(name="vllm", dtype="float32", kv_cache_bytes=1 << 26)
+    job = improve_job(tiny_model, reward_model, engine=engine, updates=60, fixed_prompts=[])
+    run_dir = write_run(tmp_path / "run", "improve", job, PROMPTS)
+    command = [sys.executable, "-m", "policy.train", "--run-dir", str(run_dir), "--attempt", "1"]
+    trainer = psutil.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list((run_dir / "checkpoints").glob("step-*")):
+        assert trainer.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    (worker,) = [child for child in trainer.children() if "policy.engines.vllm_worker" in child.cmdline()]
+    trainer.kill()
+    trainer.wait()
+    worker.wait(10)
+    saved = [int(path.name.removeprefix("step-")) for path in (run_dir / "checkpoints").glob("step-*")]
+    with open_run(run_dir, 2) as run:
+        assert step_of(run.latest_checkpoint()) == max(saved) < 60
+        with pytest.raises(Stopped):
+            main(_stopping_after_one_update(run))
+    updates = [line["done"] for line in progress_of(run_dir, attempt=2) if line["stage"] == "ppo"]
+    assert updates == [max(saved) + 1]
+
+
+def _stopping_after_one_update(run):
+    """A run directory in which somebody asks for a stop as soon as an update is made."""
+    write = run.progress
+
+    def progress(stage, *arguments, **metrics):
+        write(stage, *arguments, **metrics)
+        if stage == "ppo":
+            (run.path / "stop").touch()
+
+    run.progress = progress
+    return run
 
 
 def test_only_training_prompts_are_practised_on(tiny_model, reward_model, tmp_path, monkeypatch):
