@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import random
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -45,24 +43,27 @@ def drill() -> list[Outcome]:
     """Kill one worker or trainer in each of twenty runs, two runs at a time."""
     print(f"  seed {SEED}", flush=True)
     with fresh_site(HONE_ENGINE="transformers", HONE_RUN_LOST_SECONDS=str(LOST_SECONDS)) as folder:
-        lanes = _lanes(a_project(folder, prompts=24), folder)
+        launches = _prepare(a_project(folder, prompts=24))
+        workers = Workers(folder, len(launches))
+        lanes = [Lane(name, launch, workers, SEED + n) for n, (name, launch) in enumerate(launches.items())]
         with sweeping(folder), Trainers() as trainers:
             threads = [threading.Thread(target=lane.drive) for lane in lanes]
             for thread in threads:
                 thread.start()
             for thread in threads:
                 thread.join()
+            workers.stop()
         return _outcomes(lanes, trainers)
 
 
 @dataclass
 class Lane:
-    """One kind of run, run again and again by a worker of its own."""
+    """One kind of run, run again and again."""
 
     name: str
     launch: Callable[[], Any]
-    folder: Path
-    number: int
+    workers: Workers
+    seed: int
     kills: list[str] = field(default_factory=list)
     complete: int = 0
     equal: int = 0
@@ -74,16 +75,16 @@ class Lane:
         """Time a run that nobody disturbs, then disturb others."""
         from django.db import connections
 
-        rng = random.Random(SEED + self.number)
-        self._worker = start_worker(self.folder, "heavy", self.number)
+        rng = random.Random(self.seed)
         try:
             straight = self._wait(self._begin())
             took = (straight.finished_at - straight.started_at).total_seconds()
-            for _kill in range(KILLS_OF_A_KIND):
+            while len(self.kills) < KILLS_OF_A_KIND:
                 run = self._begin()
                 began = time.monotonic()
                 time.sleep(rng.uniform(0.0, took))
-                self._kill(run, rng.choice(["worker", "trainer"]), began)
+                if not self._kill(run, rng.choice(["worker", "trainer"]), began):
+                    continue  # it was over before its moment came
                 killed = time.monotonic()
                 run = self._wait(run)
                 self.seconds.append(time.monotonic() - killed)
@@ -91,7 +92,6 @@ class Lane:
                 self.equal += (run.result or {}).get("manifest_sha256") == straight.result["manifest_sha256"]
                 self.overlaps += _overlaps(run)
         finally:
-            stop_worker(self._worker)
             connections.close_all()
 
     def _begin(self) -> Any:
@@ -110,30 +110,60 @@ class Lane:
         wait_until(lambda: not Run.objects.get(pk=run.pk).active, RUN_SECONDS)
         return Run.objects.get(pk=run.pk)
 
-    def _kill(self, run: Any, victim: str, began: float) -> None:
-        """Kill -9 the worker or, as soon as there is one, the trainer of a run, where it is not over already."""
+    def _kill(self, run: Any, victim: str, began: float) -> bool:
+        """Kill -9 the process of a run, as soon as there is one, or the worker that started it.
+
+        :returns: False when the run is over already.
+        """
         from annotate.models import Run
 
-        if victim == "worker":
-            os.kill(self._worker.pid, signal.SIGKILL)
-            self._worker.wait()
-            self._worker = start_worker(self.folder, "heavy", self.number)
-        else:
-            found: list[psutil.Process] = []
+        found: list[psutil.Process] = []
 
-            def look() -> bool:
-                found[:] = [job for job in jobs() if str(run.pk) in " ".join(job.cmdline())]
-                return bool(found) or not Run.objects.get(pk=run.pk).active
+        def look() -> bool:
+            found[:] = [job for job in jobs() if str(run.pk) in " ".join(job.cmdline())]
+            return bool(found) or not Run.objects.get(pk=run.pk).active
 
-            wait_until(look)
-            for job in found:
+        wait_until(look)
+        for job in found:
+            if victim == "trainer":
                 job.kill()
-        at = time.monotonic() - began
+            else:
+                self.workers.kill(job.ppid())
+        if not found:
+            return False
         self.kills.append(victim)
-        print(f"  {self.name}: {victim} killed after {at:.1f} s", flush=True)
+        print(f"  {self.name}: {victim} killed after {time.monotonic() - began:.1f} s", flush=True)
+        return True
 
 
-def _lanes(project: Any, folder: Path) -> list[Lane]:
+class Workers:
+    """Heavy workers, each of which is started again when it was killed."""
+
+    def __init__(self, folder: Path, count: int) -> None:
+        self._folder = folder
+        self._started = [start_worker(folder, "heavy", number) for number in range(count)]
+        self._lock = threading.Lock()
+
+    def kill(self, pid: int) -> None:
+        """Kill -9 the worker of that process id and start it again, as whoever runs a site would."""
+        with self._lock:
+            for number, worker in enumerate(self._started):
+                if worker.pid == pid:
+                    worker.kill()
+                    worker.wait()
+                    self._started[number] = start_worker(self._folder, "heavy", number)
+
+    def stop(self) -> None:
+        """Ask all of them to end."""
+        for worker in self._started:
+            stop_worker(worker)
+
+
+def _prepare(project: Any) -> dict[str, Callable[[], Any]]:
+    """Make what training starts from.
+
+    :returns: how to queue a run of each kind, by name.
+    """
     from annotate.models import RewardModel, User
     from annotate.services.execute import carry_out
     from annotate.services.runs import launch_generate, launch_improve, launch_train_reward
@@ -148,20 +178,10 @@ def _lanes(project: Any, folder: Path) -> list[Lane]:
     first.refresh_from_db()
     shared: dict[str, Any] = {"project": project, "actor": None, "ring": False}
     reward_model = RewardModel.objects.get(run=first)
-    return [
-        Lane(
-            "reward model",
-            lambda: launch_train_reward(snapshot=first.snapshot, settings=REWARD, **shared),
-            folder,
-            0,
-        ),
-        Lane(
-            "PPO",
-            lambda: launch_improve(reward_model=reward_model, settings=IMPROVE, **shared),
-            folder,
-            1,
-        ),
-    ]
+    return {
+        "reward model": lambda: launch_train_reward(snapshot=first.snapshot, settings=REWARD, **shared),
+        "PPO": lambda: launch_improve(reward_model=reward_model, settings=IMPROVE, **shared),
+    }
 
 
 def _overlaps(run: Any) -> int:
