@@ -16,10 +16,12 @@ of_a_project = [
     path("launch/<str:kind>", launch.launch, name="launch"),
     path("rate", rate.page, name="rate"),
     path("rate/next", rate.next_item, name="next_item"),
+    path("rate/ahead", rate.item_ahead, name="item_ahead"),
     path("rate/last", rate.last_answer, name="last_answer"),
     path("slots/<int:pk>/submit", rate.submit, name="submit"),
     path("slots/<int:pk>/skip", rate.skip, name="skip"),
     path("slots/<int:pk>/renew", rate.renew, name="renew"),
+    path("slots/<int:pk>/draft", rate.draft, name="draft"),
     path("runs/", runs.runs, name="runs"),
     path("runs/<uuid:pk>", runs.run, name="run"),
     path("runs/<uuid:pk>/live", runs.live, name="run_live"),
@@ -36,6 +38,7 @@ of_a_project = [
     path("completions/<int:pk>", lineage.completion, name="completion"),
     path("judgements/", judgements.judgements, name="judgements"),
     path("judgements/<int:pk>", judgements.judgement, name="judgement"),
+    path("judgements/<int:pk>/adjudicate", judgements.adjudicate, name="adjudicate"),
 ]
 
 urlpatterns = [

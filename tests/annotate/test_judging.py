@@ -12,7 +12,8 @@ from django.utils import timezone
 
 from annotate.models import Judgement, Lease, Slot, Submission, User
 from annotate.services import Conflict, Refused
-from annotate.services.judging import available, claim, renew, shown_order, skip, standing, submit
+from annotate.services.claiming import available, claim, renew, shown_order, skip, standing, why_none
+from annotate.services.judging import submit
 from tests.annotate.factory import World, collect_items, user, world
 
 pytestmark = pytest.mark.django_db
@@ -50,7 +51,7 @@ def test_two_raters_never_hold_the_same_slot(stage: World) -> None:
 
 def test_a_prefetch_hands_out_one_more_slot(stage: World) -> None:
     first = held(stage.bob, stage)
-    assert claim(user=stage.bob, project=stage.project, keep=False) not in (None, first)
+    assert claim(user=stage.bob, project=stage.project, ahead=True) not in (None, first)
 
 
 def test_a_free_slot_is_refused_to_one_who_judged_the_item_in_another_slot() -> None:
@@ -202,11 +203,11 @@ def test_the_order_shown_is_drawn_once_a_slot_and_is_not_the_stored_one_everywhe
 
 
 def test_standing_says_why_there_is_nothing_to_do(stage: World) -> None:
-    assert standing(user=stage.bob, project=stage.project).takeable == 3
+    assert standing(user=stage.bob, project=stage.project).total == 3
     Slot.objects.update(state="leased", rater=stage.alice, lease_expires_at=timezone.now() + timedelta(minutes=5))
-    assert "being judged by others" in standing(user=stage.bob, project=stage.project).why_none
+    assert "Others are judging" in why_none(user=stage.bob, project=stage.project)
     Slot.objects.update(state="done", lease_expires_at=None)
-    assert "Every item" in standing(user=stage.bob, project=stage.project).why_none
+    assert "Every item" in why_none(user=stage.bob, project=stage.project)
 
 
 def test_the_database_refuses_a_second_slot_of_the_same_rater_on_an_item() -> None:

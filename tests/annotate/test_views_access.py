@@ -13,10 +13,10 @@ from tests.annotate.lineage import Turn, turn
 
 pytestmark = pytest.mark.django_db
 
-FOR_MEMBERS = {"rate", "next_item", "last_answer"}
-FOR_THE_RATER = {"submit", "skip", "renew"}
+FOR_MEMBERS = {"rate", "next_item", "item_ahead", "last_answer"}
+FOR_THE_RATER = {"submit", "skip", "renew", "draft"}
 SENT_ON = {"project"}
-POSTED = {"launch", "take_snapshot", "promote", "reject"}
+POSTED = {"launch", "take_snapshot", "promote", "reject", "adjudicate"}
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def addresses(left: Turn) -> dict[str, str]:
         (left.snapshot.pk, {"snapshot", "export"}),
         (left.completion.prompt_id, {"prompt"}),
         (left.completion.pk, {"completion"}),
-        (left.judgement.pk, {"judgement"}),
+        (left.judgement.pk, {"judgement", "adjudicate"}),
     ]
     slug = left.stage.project.slug
     key_of = {name: [key] for key, names in keys for name in names}
@@ -69,7 +69,7 @@ def test_a_rater_reaches_the_rating_pages_and_no_page_of_the_leads(client: Clien
     found = statuses(client, left.stage.bob, left)
     assert {name for name, status in found.items() if status == 200} == FOR_MEMBERS | {"renew"}
     assert {name for name, status in found.items() if status == 302} == SENT_ON
-    assert {name for name, status in found.items() if status == 400} == {"submit", "skip"}
+    assert {name for name, status in found.items() if status == 400} == {"submit", "skip", "draft"}
     assert {name for name, status in found.items() if status == 403} == (
         set(found) - FOR_MEMBERS - FOR_THE_RATER - SENT_ON
     )

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from annotate.models import Judgement, JudgementRevision, Skip, Slot, Submission
-from annotate.services.judging import shown_order
+from annotate.services.claiming import shown_order
 from tests.annotate.factory import World, collect_items, world
 from tests.e2e.conftest import sign_in
 
