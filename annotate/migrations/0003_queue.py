@@ -42,7 +42,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='slot',
-            index=models.Index(condition=models.Q(models.Q(('state__in', ['free', 'leased'])), ('reserved_for__isnull', False)), fields=['reserved_for', 'project'], name='slot_reserved'),
+            index=models.Index(condition=models.Q(models.Q(('state__in', ['free', 'leased'])), ('reserved_for__isnull', False)), fields=['reserved_for', 'project', 'priority', 'id'], name='slot_reserved'),
         ),
         migrations.AddConstraint(
             model_name='slot',

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import random
+
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
+from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
 
@@ -70,7 +73,9 @@ class Slot(models.Model):
         indexes = [
             models.Index(fields=["project", "priority", "id"], condition=OPEN, name="slot_open"),
             models.Index(
-                fields=["reserved_for", "project"], condition=Q(OPEN, reserved_for__isnull=False), name="slot_reserved"
+                fields=["reserved_for", "project", "priority", "id"],
+                condition=Q(OPEN, reserved_for__isnull=False),
+                name="slot_reserved",
             ),
             models.Index(fields=["rater", "project", "state"], name="slot_of_rater"),
         ]
@@ -107,6 +112,13 @@ class Slot(models.Model):
 
     def __str__(self) -> str:
         return f"slot {self.pk}"
+
+    @cached_property
+    def shown(self) -> dict[int, str]:
+        """Texts of the item's completions by id, in the order in which this slot shows them, drawn from its seed."""
+        entries = list(self.item.entries.order_by("position").values_list("completion_id", "completion__text"))
+        random.Random(self.order_seed).shuffle(entries)
+        return dict(entries)
 
 
 class Lease(models.Model):

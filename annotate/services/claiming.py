@@ -11,7 +11,6 @@ is free may take it, and the page of the first is told when it wants to open it.
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -37,7 +36,7 @@ def claim(*, user: User, project: Project, ahead: bool = False) -> Slot | None:
         another rater's hands.
     """
     with transaction.atomic():
-        User.objects.select_for_update(no_key=True).get(pk=user.pk)
+        User.objects.select_for_update(no_key=True).values_list("pk").get(pk=user.pk)
         mine = Slot.objects.filter(project=project, state=Slot.State.LEASED, rater=user)
         held = list(mine.select_for_update(no_key=True, of=("self",)).order_by("ahead", "priority", "id"))
         fits = [slot for slot in held if slot.ahead] if ahead else held
@@ -124,10 +123,8 @@ def renew(*, user: User, slot: Slot) -> bool:
 
 
 def shown_order(slot: Slot) -> list[int]:
-    """Completion ids in the order in which this slot shows them, drawn from its recorded seed."""
-    ids = list(slot.item.entries.order_by("position").values_list("completion_id", flat=True))
-    random.Random(slot.order_seed).shuffle(ids)
-    return ids
+    """Completion ids in the order in which this slot shows them."""
+    return list(slot.shown)
 
 
 def skip(*, user: User, slot: Slot, reason: str) -> None:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
-from django.db.models.functions import Now
+from django.db.models import OuterRef, Subquery
+from django.db.models.functions import Coalesce, Now
 from django.utils.translation import gettext as _
 
 from annotate.models import Draft, Judgement, Slot, User
@@ -54,7 +55,7 @@ def keep(*, user: User, slot: Slot, typed: Typed) -> bool:
     answer = _as_json(typed.answer)
     with transaction.atomic():
         # The same lock as a submission's, which must not be followed by the draft that it replaced.
-        Slot.objects.select_for_update(no_key=True).get(pk=slot.pk)
+        Slot.objects.select_for_update(no_key=True).values_list("pk").get(pk=slot.pk)
         if typed.version != _version(user, slot):
             return False
         earlier = Draft.objects.filter(slot=slot, rater=user).first()
@@ -81,7 +82,8 @@ def keep(*, user: User, slot: Slot, typed: Typed) -> bool:
 
 def current(*, user: User, slot: Slot) -> Draft | None:
     """The rater's draft for a slot, unless the answer that it would change has changed since."""
-    return Draft.objects.filter(slot=slot, rater=user, version=_version(user, slot)).first()
+    version = Judgement.objects.filter(slot=OuterRef("slot"), rater=OuterRef("rater")).values("version")
+    return Draft.objects.filter(slot=slot, rater=user, version=Coalesce(Subquery(version), 0)).first()
 
 
 def _version(user: User, slot: Slot) -> int:

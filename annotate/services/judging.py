@@ -65,25 +65,23 @@ def submit(
 def _submit(user: User, slot: Slot, uuid: uuid_module.UUID, raw: dict[str, Any], version: int | None) -> Receipt:
     sha256 = digest(raw)
     with transaction.atomic():
-        locked = (
-            Slot.objects.select_for_update(no_key=True, of=("self",)).select_related("project", "item").get(pk=slot.pk)
-        )
+        slot.refresh_from_db(fields=["state", "rater"], from_queryset=Slot.objects.select_for_update(no_key=True))
         earlier = Submission.objects.filter(pk=uuid).first()
         if earlier is not None:
-            return _replay(earlier, user, locked, sha256)
-        payload = check(raw, locked.item, locked.project)
-        if locked.rater_id != user.pk:
-            return _late(locked, user, uuid, raw, sha256)
-        if locked.state == Slot.State.DONE:
-            judgement = _next_version(locked, version)
+            return _replay(earlier, user, slot, sha256)
+        payload = check(raw, slot)
+        if slot.rater_id != user.pk:
+            return _late(slot, user, uuid, raw, sha256)
+        if slot.state == Slot.State.DONE:
+            judgement = _next_version(slot, version)
         else:
-            judgement = Judgement.objects.create(slot=locked, item=locked.item, rater=user)
-            Slot.objects.filter(pk=locked.pk).update(state=Slot.State.DONE, ahead=False, lease_expires_at=None)
+            judgement = Judgement.objects.create(slot=slot, item_id=slot.item_id, rater=user)
+            Slot.objects.filter(pk=slot.pk).update(state=Slot.State.DONE, ahead=False, lease_expires_at=None)
         submission = Submission.objects.create(
-            uuid=uuid, slot=locked, rater=user, payload=raw, payload_sha256=sha256, outcome=Submission.Outcome.ACCEPTED
+            uuid=uuid, slot=slot, rater=user, payload=raw, payload_sha256=sha256, outcome=Submission.Outcome.ACCEPTED
         )
-        _store(judgement, submission, payload, locked)
-        Draft.objects.filter(slot=locked, rater=user).delete()
+        _store(judgement, submission, payload, slot)
+        Draft.objects.filter(slot=slot, rater=user).delete()
     return Receipt("accepted", judgement, replay=False)
 
 

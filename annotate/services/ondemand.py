@@ -36,8 +36,8 @@ def make_on_demand(*, item: Item, purpose: Purpose, rater: User, actor: User | N
         raise Refused(_("Slots that count are made with their item."), place="purpose")
     with transaction.atomic():
         # The lock that claiming takes: the rater gets no other slot of the item meanwhile.
-        User.objects.select_for_update(no_key=True).get(pk=rater.pk)
-        Item.objects.select_for_update(no_key=True).get(pk=item.pk)
+        User.objects.select_for_update(no_key=True).values_list("pk").get(pk=rater.pk)
+        Item.objects.select_for_update(no_key=True).values_list("pk").get(pk=item.pk)
         _check(item, purpose, rater)
         slot = None
         if purpose == Purpose.ADJUDICATE:

@@ -1,4 +1,4 @@
-"""What a rating page sends, checked against the item and the project's protocol.
+"""What a rating page sends, checked against the slot's item and the project's protocol.
 
 The form of a payload::
 
@@ -24,7 +24,7 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from annotate.models import Item, Project
+from annotate.models import Project, Slot
 from annotate.services import Refused
 
 MAX_RATIONALE = 10_000
@@ -52,7 +52,7 @@ def digest(raw: dict[str, Any]) -> str:
     return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def check(raw: Any, item: Item, project: Project) -> Payload:
+def check(raw: Any, slot: Slot) -> Payload:
     """Turn what the page sent into a :class:`Payload`.
 
     :raises Refused: naming the first part that is wrong.
@@ -61,7 +61,7 @@ def check(raw: Any, item: Item, project: Project) -> Payload:
         raise Refused(_("The answer is not a JSON object."))
     if unknown := sorted(set(raw) - PARTS):
         raise outdated(_("there is no part %(part)s of an answer") % {"part": unknown[0][:40]})
-    texts = dict(item.completions.values_list("id", "text"))
+    texts, project = slot.shown, slot.project
     payload = Payload(
         scores=_scores(raw.get("scores"), texts, project),
         ranks=_ranks(raw.get("ranks"), texts, project),

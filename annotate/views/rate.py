@@ -224,17 +224,15 @@ def _piece(user: User, project: Project, slot: Slot | None, *, with_progress: bo
     if slot is None:
         why_none = claiming.why_none(user=user, project=project)
         return {"project": project, "slot": None, "data": data, "why_none": why_none}
-    texts = dict(slot.item.completions.values_list("id", "text"))
-    order = claiming.shown_order(slot)
     addresses = {name: reverse(name, args=[project.slug, slot.pk]) for name in ("submit", "skip", "renew", "draft")}
     return {
         "project": project,
         "slot": slot,
         "prompt": slot.item.prompt,
         "answers": [
-            {"letter": letter, "text": texts[completion]} for letter, completion in zip(LETTERS, order, strict=False)
+            {"letter": letter, "text": text} for letter, text in zip(LETTERS, slot.shown.values(), strict=False)
         ],
-        "places": range(1, len(order) + 1),
+        "places": range(1, len(slot.shown) + 1),
         "criteria": _criteria(project),
         "data": {
             **data,
