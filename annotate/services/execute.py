@@ -28,6 +28,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from annotate.models import Run, RunEvent
+from annotate.observe import context
 from annotate.services import Refused, inputs, register
 from annotate.services.files import run_folder
 from rewardmodel.rundir import EXIT_DONE, is_held
@@ -60,6 +61,7 @@ def execute(run_id: uuid.UUID | str, on_progress: OnProgress | None = None) -> b
     run = _claim(run_id)
     if run is None:
         return False
+    context.bind(run_id=str(run.pk), attempt=run.attempt)
     folder = run_folder(run)
     try:
         if not (folder / "result.json").exists():

@@ -13,6 +13,7 @@ from django.views.decorators.http import require_GET, require_POST
 from annotate.access import LEAD, SignedInRequest, get_judgement, get_project
 from annotate.models import Completion, Item, Judgement, JudgementRevision, Purpose, Slot, Submission
 from annotate.services import Refused, ondemand
+from annotate.views.asked import asked
 from annotate.views.paging import page_of
 
 
@@ -20,7 +21,7 @@ from annotate.views.paging import page_of
 def judgements(request: SignedInRequest, slug: str) -> HttpResponse:
     """A project's judgements, the newest first; ``?rater=`` chooses one rater's."""
     project = get_project(request, slug, role=LEAD)
-    rater = request.GET.get("rater", "")
+    rater = asked(request, "rater")["rater"]
     found = Judgement.objects.filter(slot__project=project).select_related("rater", "item__prompt", "slot")
     if rater:
         found = found.filter(rater__username=rater)

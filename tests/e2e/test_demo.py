@@ -27,6 +27,8 @@ ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 180.0
 SECOND_START_SECONDS = 15.0
 LEFT_SECONDS = 10.0
+BACK_SECONDS = 30.0
+CRASH_LOOP_SECONDS = 60.0
 
 
 class Demo:
@@ -161,12 +163,31 @@ def test_a_killed_site_takes_its_processes_with_it_and_starts_again(demo: Demo):
     assert demo.processes() == []
 
 
-def test_a_process_that_dies_is_named_with_the_end_of_its_log(demo: Demo):
+def test_a_web_server_that_is_killed_comes_back_and_one_that_keeps_dying_ends_the_site_with_its_log(demo: Demo):
     with demo.running() as (process, _):
-        (web,) = [p for p in psutil.Process(process.pid).children() if "uvicorn" in " ".join(p.cmdline())]
-        web.kill()
+
+        def kill_web() -> bool:
+            found = [p for p in psutil.Process(process.pid).children() if "uvicorn" in " ".join(p.cmdline())]
+            for web in found:
+                web.kill()
+            return bool(found)
+
+        assert kill_web()
+        deadline = time.monotonic() + BACK_SECONDS
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                assert "Password" in demo.page()
+                break
+            time.sleep(0.2)
+        assert process.poll() is None
+        deadline = time.monotonic() + CRASH_LOOP_SECONDS
+        while process.poll() is None and time.monotonic() < deadline:
+            with contextlib.suppress(psutil.Error):
+                kill_web()
+            time.sleep(0.2)
         assert process.wait(30) == 1
     printed = (demo.data / "demo.out").read_text()
+    assert "The process “web” was killed by signal 9; it is started again in 1 s." in printed
     assert "The process “web” was killed by signal 9; the end of" in printed
     assert "Uvicorn running on" in printed.split("the end of")[1]
     assert demo.processes() == []
