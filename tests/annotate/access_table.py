@@ -47,7 +47,7 @@ TABLE: dict[tuple[str, str], tuple[int, int, int, int, int]] = {
     # Rating; a slot belongs to whom it was handed to, be others leads or not
     ("rate", "GET"): (IN, 404, 200, 200, 200),
     ("next_item", "GET"): (IN, 404, 200, 200, 200),
-    ("item_ahead", "GET"): (IN, 404, 200, 200, 200),
+    ("item_ahead", "GET"): (IN, 404, 204, 204, 204),
     ("last_answer", "GET"): (IN, 404, 200, 204, 204),
     ("submit", "POST"): (IN, 404, 400, 404, 404),
     ("skip", "POST"): (IN, 404, 400, 404, 404),

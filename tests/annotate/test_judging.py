@@ -264,6 +264,7 @@ def test_a_page_from_before_the_protocol_changed_is_asked_to_reload(
     slot = held(stage.bob, stage)
     a = str(shown_order(slot)[0])
     Project.objects.update(**protocol)
+    slot = Slot.objects.get(pk=slot.pk)
     text = json.dumps(raw).replace('"A"', f'"{a}"').replace('"criterion"', f'"{stage.criterion.pk}"')
     with pytest.raises(Refused, match=r"older than the project.*Reload"):
         submit(user=stage.bob, slot=slot, uuid=uuid.uuid4(), raw=json.loads(text))
