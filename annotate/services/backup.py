@@ -35,7 +35,7 @@ from annotate.models import Generation, RewardModel, Run
 from annotate.services import Conflict, Refused
 from annotate.services.files import located, run_folder, stored
 from annotate.services.projects import default_model
-from rewardmodel.rundir import MANIFEST, BrokenFolder, file_sha256, publish, verify, write_json
+from rewardmodel.publish import MANIFEST, BrokenFolder, file_sha256, publish, verify, write_json
 
 FORMAT = 1
 PREFIX = "backup-"

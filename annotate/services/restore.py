@@ -26,7 +26,7 @@ from annotate import pgtools
 from annotate.models import Generation, Project, RewardModel
 from annotate.services import Refused
 from annotate.services.backup import FORMAT, PREFIX, ROOM_BESIDE, SECRETS
-from rewardmodel.rundir import MANIFEST, BrokenFolder, file_sha256, verify
+from rewardmodel.publish import MANIFEST, BrokenFolder, file_sha256, verify
 
 REFERRING = [(Project, "base_model"), (Generation, "weights_path"), (RewardModel, "weights_path")]
 """Columns that hold the path of a model folder."""

@@ -30,7 +30,7 @@ from annotate.services.backup import Backup, make_backup
 from annotate.services.files import run_folder, stored
 from annotate.services.projects import default_model
 from annotate.services.restore import Restored
-from rewardmodel.rundir import MANIFEST, publish, write_json
+from rewardmodel.publish import MANIFEST, publish, write_json
 from tests.annotate.factory import world
 from tests.annotate.lineage import Turn, turn
 from tests.policy.conftest import make_model
@@ -114,7 +114,7 @@ def tables(database: str) -> dict[str, tuple[int, str]]:
     with psycopg.connect(database) as server:
         names = server.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
         query = "SELECT count(*), coalesce(md5(string_agg(t::text, '\n' ORDER BY t::text)), '') FROM {} t"
-        return {name: server.execute(query.format(name)).fetchone() for (name,) in names}  # type: ignore[misc, arg-type]
+        return {name: server.execute(query.format(name)).fetchone() for (name,) in names}  # type: ignore[misc]
 
 
 def files(folder: Path) -> dict[str, bytes]:
