@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('annotate', '0004_access'),
+        ('annotate', '0005_runs'),
     ]
 
     operations = [
