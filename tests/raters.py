@@ -58,15 +58,16 @@ def members(project: Any, count: int) -> list[Any]:
 class Rater:
     """One signed-in rater of the project ``garden``.
 
+    What gets no answer is sent again until it gets one, as the page does: with the same uuid.
+
     :param addresses: of the site's web servers; requests go to them in turn.
-    :param stubborn: whether to send again, as the page does, what got no answer; otherwise that is an error.
     """
 
-    def __init__(self, addresses: list[str], cookies: dict[str, str], *, stubborn: bool = False) -> None:
+    def __init__(self, addresses: list[str], cookies: dict[str, str]) -> None:
         self.addresses = addresses
-        self.stubborn = stubborn
         self.requests = 0
         self.retries = 0
+        self.faults = 0
         self.client = httpx.AsyncClient(cookies=cookies, headers={"X-CSRFToken": CSRF}, timeout=60)
 
     async def piece(self, name: str) -> Piece:
@@ -103,11 +104,9 @@ class Rater:
                 response = await self.client.request(method, f"{address}/p/garden/{path}", **more)
                 if response.status_code < 500:
                     return response
-                problem: Exception = RuntimeError(f"{response.status_code} of {path}: {response.text[:500]}")
-            except httpx.TransportError as lost:
-                problem = lost
-            if not self.stubborn:
-                raise problem
+                self.faults += 1
+            except httpx.TransportError:
+                pass
             self.retries += 1
             await asyncio.sleep(PAUSE_SECONDS)
 

@@ -50,6 +50,7 @@ class Tally:
     said_none: int = 0
     falsely: list[str] = field(default_factory=list)
     stolen: int = 0
+    faults: int = 0
     ahead: int = 0
     seconds: list[float] = field(default_factory=list)
 
@@ -81,9 +82,10 @@ def drill() -> list[Outcome]:
     return [
         Outcome(
             f"{RATERS} raters, {ITEMS} items, overlap {OVERLAP}, in {minutes:.1f} minutes",
-            f"{judgements} judgements, {tally.accepted} acknowledged, {wrong} items wrong, {undone} slots open",
-            f"{wanted}, {wanted}, 0, 0",
-            met=(judgements, tally.accepted, wrong, undone) == (wanted, wanted, 0, 0),
+            f"{judgements} judgements, {tally.accepted} acknowledged, {wrong} items wrong, {undone} slots open, "
+            f"{tally.faults} server errors",
+            f"{wanted}, {wanted}, 0, 0, 0",
+            met=(judgements, tally.accepted, wrong, undone, tally.faults) == (wanted, wanted, 0, 0, 0),
         ),
         Outcome(
             f'"nothing left" said while a slot was free (of {tally.said_none} times)',
@@ -148,6 +150,7 @@ async def _work(rater: Rater, person: int, draw: random.Random, tally: Tally, wa
         tally.ahead += ahead.slot is not None
         tally.stolen += ahead.slot is not None and not reply["opened"]
         piece = ahead if reply["opened"] else await _next(rater, person, tally, watch)
+    tally.faults += rater.faults
     await rater.close()
 
 

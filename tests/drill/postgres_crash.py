@@ -78,9 +78,7 @@ def drill() -> list[Outcome]:
 
 async def _crash_under_load(folder: Path, address: str, cookies: list[dict[str, str]]) -> tuple[Load, list[float]]:
     load = Load()
-    raters = [
-        asyncio.create_task(_work(Rater([address], cookie, stubborn=True), n, load)) for n, cookie in enumerate(cookies)
-    ]
+    raters = [asyncio.create_task(_work(Rater([address], cookie), n, load)) for n, cookie in enumerate(cookies)]
     draw, seconds = random.Random(0), []
     while not load.acknowledged:
         await asyncio.sleep(0.05)

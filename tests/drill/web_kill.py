@@ -143,7 +143,7 @@ def _end(server: subprocess.Popen[bytes]) -> None:
 
 async def _everybody(addresses: list[str], cookies: list[dict[str, str]], load: Load) -> None:
     try:
-        await asyncio.gather(*(_work(Rater(addresses, c, stubborn=True), n, load) for n, c in enumerate(cookies)))
+        await asyncio.gather(*(_work(Rater(addresses, c), n, load) for n, c in enumerate(cookies)))
     except BaseException as problem:
         load.problem = problem
 
