@@ -58,6 +58,8 @@ TABLE: dict[tuple[str, str], tuple[int, int, int, int, int]] = {
     ("run", "GET"): (IN, 404, 403, 200, 200),
     ("run_live", "GET"): (IN, 404, 403, 200, 200),
     ("run_series", "GET"): (IN, 404, 403, 200, 200),
+    ("run_cancel", "POST"): (IN, 404, 403, 302, 302),
+    ("run_resume", "POST"): (IN, 404, 403, 302, 302),
     ("generation", "GET"): (IN, 404, 403, 200, 200),
     ("reward_model", "GET"): (IN, 404, 403, 200, 200),
     ("snapshot", "GET"): (IN, 404, 403, 200, 200),
@@ -157,7 +159,7 @@ class Stage:
                 return ["generate"]
             case "submit" | "skip" | "renew" | "draft":
                 return [left.judgement.slot_id]
-            case "run" | "run_live" | "run_series":
+            case "run" | "run_live" | "run_series" | "run_cancel" | "run_resume":
                 return [left.run.pk]
             case "generation" | "promote" | "reject":
                 return [left.generation.number]
