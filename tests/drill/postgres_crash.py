@@ -43,6 +43,8 @@ class Load:
 def drill() -> list[Outcome]:
     """Crash the database again and again and look for every answer that was acknowledged."""
     with site.fresh_site() as folder:
+        from django.db import connection
+
         from annotate.models import Judgement, Submission
         from tests.annotate.factory import collect_items, world
 
@@ -51,6 +53,7 @@ def drill() -> list[Outcome]:
         cookies = sessions(members(stage.project, RATERS))
         with site.web_server(folder) as address:
             load, seconds = asyncio.run(_crash_under_load(folder, address, cookies))
+        connection.close()  # the drill's own, which the crashes broke
         stored = set(Submission.objects.values_list("uuid", flat=True))
         judgements = Judgement.objects.count()
     missing = len(set(load.acknowledged) - stored)
