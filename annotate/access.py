@@ -19,6 +19,7 @@ from django.utils.translation import gettext as _
 from annotate.models import (
     Completion,
     Generation,
+    Invite,
     Judgement,
     Membership,
     Project,
@@ -29,6 +30,7 @@ from annotate.models import (
     Snapshot,
     User,
 )
+from annotate.services.invites import hashed
 
 LEAD = Membership.Role.LEAD
 Record = TypeVar("Record", bound=Model)
@@ -113,6 +115,26 @@ def get_judgement(request: SignedInRequest, slug: str, pk: int) -> Judgement:
     project = get_project(request, slug, role=LEAD)
     judgements = Judgement.objects.select_related("item__prompt", "rater", "slot")
     return get_object_or_404(judgements, slot__project=project, pk=pk)
+
+
+def get_member(request: SignedInRequest, slug: str, pk: int) -> Membership:
+    """Somebody's membership, for leads."""
+    return _of_lead(request, slug, Membership.objects.select_related("user"), pk=pk)
+
+
+def get_invite(request: SignedInRequest, slug: str, pk: int) -> Invite:
+    """An invitation, for leads."""
+    return _of_lead(request, slug, Invite.objects.all(), pk=pk)
+
+
+def get_invitation(token: str) -> Invite:
+    """An invitation by its secret: whoever holds that may see it, open or closed."""
+    return get_object_or_404(Invite.objects.select_related("project"), token_sha256=hashed(token))
+
+
+def get_account(request: SignedInRequest) -> User:
+    """The viewer's own account; nobody reaches another's here."""
+    return request.user
 
 
 def _of_lead(request: SignedInRequest, slug: str, records: QuerySet[Record], **which: object) -> Record:

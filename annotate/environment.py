@@ -10,13 +10,29 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
+from policy.contract import check_address
+from rewardmodel.contract import JobError
 
-def text(name: str, default: str = "", *, one_of: Sequence[str] = ()) -> str:
+
+def text(name: str, default: str = "", *, one_of: Sequence[str] = (), required: bool = False) -> str:
     """A string, one of a few where they are given; an empty variable counts as unset."""
     value = os.environ.get(name, "").strip() or default
+    if required and not value:
+        raise ImproperlyConfigured(f"{name} is not set.")
     if one_of and value not in one_of:
         raise ImproperlyConfigured(f"{name} is {value!r}; it must be one of {', '.join(one_of)}.")
     return value
+
+
+def address(name: str, *, required: bool) -> str:
+    """The address of a server without a slash at its end, or an empty string where it may be unset."""
+    url = text(name, required=required).rstrip("/")
+    try:
+        if url:
+            check_address(url)
+    except JobError as problem:
+        raise ImproperlyConfigured(f"{name}: {problem}") from None
+    return url
 
 
 def boolean(name: str, default: bool) -> bool:

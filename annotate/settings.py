@@ -40,6 +40,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "annotate.observe.requests.Observed",
+    "annotate.headers.security_headers",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -103,8 +104,13 @@ CELERY_BEAT_SCHEDULE = {"sweep": {"task": "annotate.tasks.sweep", "schedule": 30
 CELERY_TIMEZONE = "UTC"
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 
-HONE_ENGINE = environment.text("HONE_ENGINE", "vllm", one_of=("vllm", "transformers"))
-"""What generates text where a run does not say otherwise."""
+# What generates text where a run does not say otherwise. The server's key, HONE_OPENAI_API_KEY, is read by the job that
+# sends it and by nothing else.
+
+HONE_ENGINE = environment.text("HONE_ENGINE", "vllm", one_of=("vllm", "transformers", "openai"))
+HONE_OPENAI_BASE_URL = environment.address("HONE_OPENAI_BASE_URL", required=HONE_ENGINE == "openai")
+HONE_OPENAI_MODEL = environment.text("HONE_OPENAI_MODEL", required=HONE_ENGINE == "openai")
+"""Name of the model at that server; it stands for generation 0 of every project."""
 
 # People
 
@@ -120,14 +126,17 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
+SESSION_COOKIE_AGE = 12 * 3600
+"""Seconds from signing in to the session's end, which does not slide."""
 
-# Browsers: no inline script or style, nothing from other sites, no frames.
+# Browsers: no inline script or style, nothing from other sites, no frames. See also annotate/headers.py.
 
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [SELF],
-        "img-src": [SELF, "data:"],
+        "frame-src": [NONE],
         "object-src": [NONE],
         "base-uri": [NONE],
         "form-action": [SELF],
@@ -138,8 +147,23 @@ X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
 SESSION_COOKIE_SECURE = HTTPS
 CSRF_COOKIE_SECURE = HTTPS
-SECURE_HSTS_SECONDS = 30 * 24 * 3600 if HTTPS else 0
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
+SECURE_SSL_REDIRECT = HTTPS
+SECURE_HSTS_SECONDS = (
+    environment.integer("HONE_HSTS_SECONDS", 30 * 24 * 3600, lowest=0, highest=10 * 365 * 24 * 3600) if HTTPS else 0
+)
+SECURE_HSTS_INCLUDE_SUBDOMAINS = environment.boolean("HONE_HSTS_SUBDOMAINS", False)
+SECURE_HSTS_PRELOAD = environment.boolean("HONE_HSTS_PRELOAD", False)
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+"""Whether a domain's other hosts are reached by https only is for its owner to say, by the two settings above."""
+
+# What one request may bring. A submission of nine edits of 50,000 characters is below 2 MiB.
+
+MAX_BODY_BYTES = 16 * 2**20
+"""Of anything; held by annotate/bodies.py before Django sees the request."""
+DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 2**19
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 2000
+DATA_UPLOAD_MAX_NUMBER_FILES = 10
 
 # Static files: ours by their app, those of npm packages under a name without a version.
 

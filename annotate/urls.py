@@ -6,9 +6,25 @@ from django.contrib import admin
 from django.contrib.auth import views as auth
 from django.contrib.auth.decorators import login_not_required
 from django.urls import include, path
+from django.views.decorators.http import require_GET, require_POST
+from django.views.generic import RedirectView
 from django.views.i18n import set_language
 
-from annotate.views import datasets, home, judgements, launch, lineage, project, prompts, rate, runs
+from annotate.views import (
+    account,
+    datasets,
+    history,
+    home,
+    join,
+    judgements,
+    launch,
+    lineage,
+    members,
+    project,
+    prompts,
+    rate,
+    runs,
+)
 
 of_a_project = [
     path("", project.project, name="project"),
@@ -36,13 +52,23 @@ of_a_project = [
     path("completions/<int:pk>", lineage.completion, name="completion"),
     path("judgements/", judgements.judgements, name="judgements"),
     path("judgements/<int:pk>", judgements.judgement, name="judgement"),
+    path("members/", members.members, name="members"),
+    path("members/<int:pk>/role", members.change_role, name="change_role"),
+    path("members/<int:pk>/remove", members.remove, name="remove_member"),
+    path("members/invites", members.invite, name="invite"),
+    path("members/invites/<int:pk>/revoke", members.revoke, name="revoke_invite"),
+    path("history", history.history, name="history"),
 ]
 
 urlpatterns = [
     path("", home.home, name="home"),
-    path("sign-in", auth.LoginView.as_view(redirect_authenticated_user=True), name="login"),
+    path("sign-in", account.SignIn.as_view(), name="login"),
     path("sign-out", auth.LogoutView.as_view(), name="logout"),
-    path("language", login_not_required(set_language), name="set_language"),
+    path("account", account.account, name="account"),
+    path("join/<str:token>", join.join, name="join"),
+    path("language", login_not_required(require_POST(set_language)), name="set_language"),
     path("p/<slug:slug>/", include(of_a_project)),
+    path("admin/login/", account.admin_sign_in, name="admin_sign_in"),
+    path("admin/password_change/", require_GET(RedirectView.as_view(pattern_name="account")), name="admin_password"),
     path("admin/", admin.site.urls),
 ]

@@ -14,10 +14,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Literal
+from urllib.parse import urlsplit
 
 from rewardmodel.contract import Dtype, JobError
 
-Engine = Literal["vllm", "transformers"]
+Engine = Literal["vllm", "transformers", "openai"]
 
 PROMPTS_FILE = "data/prompts.parquet"
 PROMPT_COLUMNS = {
@@ -32,9 +33,10 @@ COMPLETION_COLUMNS = {
     "text": "string: the answer, special tokens removed",
     "token_count": "int32: tokens generated, the end token included",
     "finish_reason": "string: stop (end token) or length",
-    "sum_logprob": "float64: sum of the tokens' log-probabilities at the sampling temperature, nats",
+    "sum_logprob": "float64: sum of the tokens' log-probabilities at the sampling temperature, nats; null where the "
+    "engine does not tell",
     "seed": "int64: seed of this answer's request",
-    "engine": "string: vllm or transformers",
+    "engine": "string: vllm, transformers or openai",
     "engine_version": "string",
     "score": "float64: reward model's score, null where none was asked for",
 }
@@ -75,7 +77,44 @@ class EngineConfig:
     kv_cache_bytes: int = 1 << 30
     """Memory for vLLM's key-value cache, bytes."""
     max_sequences: int = 64
-    """Most sequences generated at once."""
+    """Most sequences generated at once; of the engine openai, most requests under way."""
+    base_url: str = ""
+    """Address of the server that the engine openai asks, up to and including /v1."""
+    served_model: str = ""
+    """Name of the model at that server; it stands for generation 0."""
+    connect_seconds: float = 10.0
+    """Longest wait for a connection to the server, seconds."""
+    answer_seconds: float = 300.0
+    """Longest wait for one answer of the server, seconds; then it is asked again."""
+    retry_seconds: float = 600.0
+    """For so long the server is asked for one answer again, seconds; then the job fails."""
+
+    def __post_init__(self) -> None:
+        for name in ("connect_seconds", "answer_seconds", "retry_seconds"):
+            if not getattr(self, name) > 0:
+                raise JobError(f"{name} must be positive.")
+        if self.max_sequences < 1:
+            raise JobError("max_sequences must be at least 1.")
+        if self.name == "openai":
+            check_address(self.base_url)
+            if not self.served_model:
+                raise JobError("The engine openai needs served_model, the name of the model at the server.")
+
+
+def check_address(url: str) -> None:
+    """Check that an address can be asked for JSON and carries no secret.
+
+    :raises JobError: saying what is wrong with it.
+    """
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise JobError("The address of a server must be of the form https://host/v1.")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise JobError("The address of a server holds no name, password or query: a key goes into HONE_OPENAI_API_KEY.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +138,8 @@ class GenerateJob:
 
     def __post_init__(self) -> None:
         _check_samples(self.samples)
+        if self.generation != 0:
+            _need_weights(self.engine, f"Generation {self.generation} is")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +161,7 @@ class EvaluateJob:
 
     def __post_init__(self) -> None:
         _check_samples(self.samples)
+        _need_weights(self.engine, "The generations to compare are")
         for model in self.models:
             if set(model) != {"generation", "path"}:
                 raise JobError("Each of models must be a generation number and a path.")
@@ -195,6 +237,7 @@ class ImproveJob:
     """Ids of prompts whose first answer is shown in the progress of each update."""
 
     def __post_init__(self) -> None:
+        _need_weights(self.engine, "A policy in training is")
         for name in ("updates", "prompts_per_update", "samples_per_prompt", "epochs", "minibatches", "lora_rank"):
             if getattr(self, name) < 1:
                 raise JobError(f"{name} must be at least 1.")
@@ -216,3 +259,11 @@ class ImproveJob:
 def _check_samples(samples: int) -> None:
     if samples < 1:
         raise JobError("samples must be at least 1.")
+
+
+def _need_weights(engine: EngineConfig, what: str) -> None:
+    if engine.name == "openai":
+        raise JobError(
+            f"{what} not at the server {engine.base_url}, which answers for generation 0 alone: "
+            "start the site with HONE_ENGINE=vllm or transformers for this."
+        )

@@ -120,7 +120,8 @@ class Answering:
             ids = prompt_ids(tokenizer, prompt.messages)
             check_length(self._job.engine, model, len(ids), self._job.sampling.max_tokens, prompt.prompt_id)
             requests[prompt.prompt_id] = [
-                make_request(self._job.sampling, ids, generation, prompt.prompt_id, sample) for sample in self._samples
+                make_request(self._job.sampling, prompt.messages, ids, generation, prompt.prompt_id, sample)
+                for sample in self._samples
             ]
         return requests
 
@@ -129,8 +130,10 @@ class Answering:
         config = self._job.engine
         engine = start_engine(config, model, self._run.attempt_path / f"{config.name}.log")
 
-        def report() -> None:
-            self._run.progress("load", message=f"Loading {model.name} into {config.name}, {_since(began):.0f} s")
+        def report(trouble: str = "") -> None:
+            self._stop_if_asked()
+            message = f"Loading {model.name} into {config.name}, {_since(began):.0f} s"
+            self._run.progress("load", message=trouble or message)
 
         report()
         engine.wait_until_ready(report)
@@ -164,9 +167,10 @@ class Answering:
         prompt_order = list(requests)
         next_prompt = 0
         per_prompt = len(self._samples)
-        for index, completion in engine.stream([r for of_prompt in requests.values() for r in of_prompt]):
+        flat = [request for of_prompt in requests.values() for request in of_prompt]
+        for index, completion in engine.stream(flat, self._while_waiting):
             whole[index] = completion
-            tokens += len(completion.token_ids)
+            tokens += completion.token_count
             self._done += 1
             speed = round(tokens / _since(began), 1)
             if self._reporter.step("generate", self._done, self._total, tokens_per_second=speed):
@@ -179,6 +183,11 @@ class Answering:
                 next_prompt += 1
         self._seconds["generate"] += _since(began)
         self._tokens += tokens
+
+    def _while_waiting(self, trouble: str) -> None:
+        self._stop_if_asked()
+        if trouble:
+            self._run.progress("generate", self._done, self._total, message=trouble)
 
     def _score(self, folder: str, rows: list[Row]) -> None:
         """Fill the rows' scores, a few answers at a time so that progress shows."""
@@ -232,9 +241,9 @@ def _row(engine: Engine, generation: int, prompt_id: str, sample: int, seed: int
         "prompt_id": prompt_id,
         "sample": sample,
         "text": completion.text,
-        "token_count": len(completion.token_ids),
+        "token_count": completion.token_count,
         "finish_reason": completion.finish_reason,
-        "sum_logprob": sum(completion.logprobs),
+        "sum_logprob": sum(completion.logprobs) if engine.capabilities.logprobs else None,
         "seed": seed,
         "engine": engine.name,
         "engine_version": engine.version,
@@ -256,6 +265,7 @@ def _summaries(rows: list[Row]) -> list[dict[str, Any]]:
     for generation in sorted({row["generation"] for row in rows}):
         own = [row for row in rows if row["generation"] == generation]
         scores = [row["score"] for row in own if row["score"] is not None]
+        logprobs = [row["sum_logprob"] for row in own if row["sum_logprob"] is not None]
         tokens = sum(row["token_count"] for row in own)
         summaries.append(
             {
@@ -264,7 +274,7 @@ def _summaries(rows: list[Row]) -> list[dict[str, Any]]:
                 "score": sum(scores) / len(scores) if scores else None,
                 "tokens": tokens / len(own),
                 "end_rate": sum(row["finish_reason"] == "stop" for row in own) / len(own),
-                "logprob_per_token": sum(row["sum_logprob"] for row in own) / tokens,
+                "logprob_per_token": sum(logprobs) / tokens if len(logprobs) == len(own) and tokens else None,
             }
         )
     return summaries

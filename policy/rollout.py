@@ -72,11 +72,23 @@ def draw(
     :returns: the rollouts, and by prompt id the text of the answer to each shown prompt.
     """
     requests = [
-        make_request(job.sampling, prompt.ids, "rollout", job.seed, update, prompt.prompt.prompt_id, sample)
+        make_request(
+            job.sampling,
+            prompt.prompt.messages,
+            prompt.ids,
+            "rollout",
+            job.seed,
+            update,
+            prompt.prompt.prompt_id,
+            sample,
+        )
         for prompt in prompts
         for sample in range(job.samples_per_prompt)
     ]
-    examples = [make_request(job.sampling, prompt.ids, "shown", prompt.prompt.prompt_id) for prompt in shown]
+    examples = [
+        make_request(job.sampling, prompt.prompt.messages, prompt.ids, "shown", prompt.prompt.prompt_id)
+        for prompt in shown
+    ]
     completions = generate(
         engine,
         [*requests, *examples],

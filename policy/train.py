@@ -18,7 +18,7 @@ from typing import Any
 from policy.commandline import run_from_command_line
 from policy.contract import ImproveJob
 from policy.data import read_prompts
-from policy.engines.base import check_length, start_engine
+from policy.engines.base import check_for_ppo, check_length, start_engine
 from rewardmodel.chat import load_tokenizer, prompt_ids
 from rewardmodel.contract import JobError, read_spec
 from rewardmodel.rundir import RunDir, publish
@@ -45,8 +45,7 @@ def main(run: RunDir) -> None:
     parent = Path(job.policy)
     engine = start_engine(job.engine, parent, run.attempt_path / f"{job.engine.name}.log")
     try:
-        if not (engine.capabilities.token_ids and engine.capabilities.logprobs and engine.capabilities.swaps_weights):
-            raise JobError(f"PPO needs token ids, log-probabilities and new weights, which {engine.name} lacks.")
+        check_for_ppo(engine)
         run.progress("load", message="Loading the reward model")
         reward_model = load_reward_model(Path(job.reward_model), dtype=job.dtype, device=device)
         run.progress("load", message="Loading the policy")
@@ -60,7 +59,7 @@ def main(run: RunDir) -> None:
             seed=job.seed,
         )
         engine.wait_until_ready(
-            lambda: run.progress("load", message=f"Loading {engine.name}, {time.monotonic() - began:.0f} s")
+            lambda _: run.progress("load", message=f"Loading {engine.name}, {time.monotonic() - began:.0f} s")
         )
         loaded = time.monotonic()
         history = improve(

@@ -54,15 +54,16 @@ def load_tokenizer(folder: Path | str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:
-    """Token ids of a chat up to where the assistant's answer begins.
-
-    Chat templates refuse an empty chat, so one is put as an empty turn of the user.
-    """
-    turns = [{"role": turn["role"], "content": turn["content"]} for turn in messages] or [
+def turns(messages: Sequence[Message]) -> list[dict[str, str]]:
+    """A chat as it is put to a model: chat templates refuse an empty one, which becomes an empty turn of the user."""
+    return [{"role": turn["role"], "content": turn["content"]} for turn in messages] or [
         {"role": "user", "content": ""}
     ]
-    rendered = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+
+
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:
+    """Token ids of a chat up to where the assistant's answer begins."""
+    rendered = tokenizer.apply_chat_template(turns(messages), add_generation_prompt=True, tokenize=False)
     return tokenizer(str(rendered), add_special_tokens=False)["input_ids"]
 
 

@@ -5,11 +5,57 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Model
+from django.db import transaction
+from django.db.models import Model, QuerySet
+from django.forms import ModelForm
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
+
+from annotate.models import Project
+from annotate.services import audit
+
+
+class Audited(admin.ModelAdmin):
+    """Records that superusers change by hand: each change leaves an event in the same transaction."""
+
+    def save_model(self, request: HttpRequest, obj: Any, form: ModelForm[Any], change: bool) -> None:
+        """Save and record which fields."""
+        super().save_model(request, obj, form, change)
+        record_change(request, "changed" if change else "added", obj, fields=form.changed_data)
+
+    def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
+        """Save the parts of a record and record each part's change as its own."""
+        for part in formset.deleted_forms:
+            if part.instance.pk:
+                record_change(request, "deleted", part.instance)
+        super().save_formset(request, form, formset, change)
+        for part in formset.new_objects:
+            record_change(request, "added", part)
+        for part, fields in formset.changed_objects:
+            record_change(request, "changed", part, fields=fields)
+
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        """Record and delete."""
+        record_change(request, "deleted", obj)
+        super().delete_model(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """Record and delete each."""
+        with transaction.atomic():
+            for record in queryset:
+                record_change(request, "deleted", record)
+            super().delete_queryset(request, queryset)
+
+
+def record_change(request: HttpRequest, action: str, subject: Any, **data: Any) -> None:
+    """Append an event about a change by hand to the trail of the record's project, or to none's."""
+    project = subject if isinstance(subject, Project) else getattr(subject, "project", None)
+    project = project or getattr(getattr(subject, "norm", None), "project", None)
+    if isinstance(subject, Project) and action == "deleted":
+        project = None
+    audit.record(action, subject, actor=request.user, project=project, name=str(subject), by_hand=True, **data)  # type: ignore[arg-type]
 
 
 class ReadOnly(admin.ModelAdmin):

@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.admin import UserAdmin
+from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
+from django.contrib.auth.models import Group
+from django.db import transaction
 from django.db.models import Model
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 
 from annotate import models
-from annotate.admin.base import ReadOnly, shown_on_site
+from annotate.admin.base import Audited, ReadOnly, ReadOnlyInline, record_change, shown_on_site
+
+admin.site.unregister(Group)
+
+
+class PersonForm(UserChangeForm):
+    """Changes an account; the password has a page of its own."""
+
+    class Meta(UserChangeForm.Meta):
+        model = models.User
+
+
+class NewPersonForm(AdminUserCreationForm):
+    """Makes an account."""
+
+    class Meta(AdminUserCreationForm.Meta):
+        model = models.User
 
 
 class MembershipInline(admin.TabularInline):
@@ -28,16 +48,38 @@ class CriterionInline(admin.StackedInline):
 
 
 @admin.register(models.User)
-class PersonAdmin(UserAdmin):
-    """People and the programs that judge in a person's place."""
+class PersonAdmin(Audited, UserAdmin):
+    """People and the programs that judge in a person's place.
 
+    There are no groups and single permissions: a superuser administers the site, nobody else does.
+    """
+
+    form = PersonForm
+    add_form = NewPersonForm
     list_display = ("username", "kind", "is_active", "is_staff", "is_superuser", "last_login")
     list_filter = ("kind", "is_active", "is_superuser", "memberships__project")
-    fieldsets = (*(UserAdmin.fieldsets or ()), (_("Hone"), {"fields": ("kind",)}))
+    fieldsets = (
+        (None, {"fields": ("username", "password", "kind")}),
+        (_("Personal info"), {"fields": ("first_name", "last_name", "email")}),
+        (_("Permissions"), {"fields": ("is_active", "is_staff", "is_superuser")}),
+        (_("Important dates"), {"fields": ("last_login", "date_joined")}),
+    )
+    filter_horizontal = ()
+
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
+        """Reset somebody's password, which ends their sessions."""
+        with transaction.atomic():
+            return super().user_change_password(request, id, form_url)
+
+    def log_change(self, request: HttpRequest, obj: models.User, message: object) -> LogEntry:
+        """Record a reset password, which does not pass through :meth:`save_model`."""
+        if request.resolver_match and request.resolver_match.url_name == "auth_user_password_change":
+            record_change(request, "changed password", obj)
+        return super().log_change(request, obj, message)
 
 
 @admin.register(models.Membership)
-class MembershipAdmin(admin.ModelAdmin):
+class MembershipAdmin(Audited):
     """Who leads and who rates where."""
 
     list_display = ("user", "project", "role", "created_at")
@@ -48,7 +90,7 @@ class MembershipAdmin(admin.ModelAdmin):
 
 
 @admin.register(models.Project)
-class ProjectAdmin(admin.ModelAdmin):
+class ProjectAdmin(Audited):
     """Projects with their people and criteria."""
 
     list_display = ("name", "slug", "completions_per_item", "overlap", "created_at", shown_on_site("project", "slug"))
@@ -59,7 +101,7 @@ class ProjectAdmin(admin.ModelAdmin):
 
 
 @admin.register(models.GuidelineVersion)
-class GuidelineVersionAdmin(admin.ModelAdmin):
+class GuidelineVersionAdmin(Audited):
     """Instructions; a new version is added, none is changed."""
 
     list_display = ("project", "number", "created_by", "created_at")
@@ -79,7 +121,7 @@ class GuidelineVersionAdmin(admin.ModelAdmin):
 
 
 @admin.register(models.Criterion)
-class CriterionAdmin(admin.ModelAdmin):
+class CriterionAdmin(Audited):
     """Scoring criteria."""
 
     list_display = ("name", "project", "position")
@@ -90,7 +132,7 @@ class CriterionAdmin(admin.ModelAdmin):
 
 
 @admin.register(models.Norm)
-class NormAdmin(admin.ModelAdmin):
+class NormAdmin(Audited):
     """Rules that answers should follow."""
 
     list_display = ("name", "project", "active")
@@ -101,7 +143,7 @@ class NormAdmin(admin.ModelAdmin):
 
 
 @admin.register(models.NormVersion)
-class NormVersionAdmin(admin.ModelAdmin):
+class NormVersionAdmin(Audited):
     """The texts of norms."""
 
     list_display = ("norm", "number", "created_at")
@@ -119,4 +161,39 @@ class AuditEventAdmin(ReadOnly):
     list_filter = ("action", "project")
     search_fields = ("object_id", "actor__username", "action")
     list_select_related = ("actor", "project")
+    date_hierarchy = "at"
+
+
+class InviteUseInline(ReadOnlyInline):
+    """Who joined by an invitation."""
+
+    model = models.InviteUse
+
+
+@admin.register(models.Invite)
+class InviteAdmin(ReadOnly):
+    """Invitations; leads make and withdraw them on their project's page."""
+
+    list_display = ("id", "project", "role", "max_uses", "created_by", "expires_at", "revoked_at")
+    list_filter = ("role", "project")
+    search_fields = ("project__name", "created_by__username")
+    list_select_related = ("project", "created_by")
+    inlines = (InviteUseInline,)
+
+
+@admin.register(models.InviteUse)
+class InviteUseAdmin(ReadOnly):
+    """Who joined by which invitation."""
+
+    list_display = ("id", "invite", "user", "at")
+    search_fields = ("=invite__id", "user__username")
+    list_select_related = ("invite", "user")
+
+
+@admin.register(models.SignInTry)
+class SignInTryAdmin(ReadOnly):
+    """Failed tries to sign in of the last minutes."""
+
+    list_display = ("key", "at")
+    search_fields = ("key",)
     date_hierarchy = "at"

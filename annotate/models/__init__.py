@@ -29,7 +29,7 @@ from annotate.models.judgements import (
     Slot,
     Submission,
 )
-from annotate.models.people import Membership, User
+from annotate.models.people import Invite, InviteUse, Membership, SignInTry, User
 from annotate.models.runs import RewardModel, Run, RunEvent
 
 __all__ = [
@@ -41,6 +41,8 @@ __all__ = [
     "Flag",
     "Generation",
     "GuidelineVersion",
+    "Invite",
+    "InviteUse",
     "Item",
     "ItemCompletion",
     "Judgement",
@@ -58,6 +60,7 @@ __all__ = [
     "Run",
     "RunEvent",
     "Score",
+    "SignInTry",
     "Signal",
     "Skip",
     "Slot",

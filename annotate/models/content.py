@@ -222,7 +222,7 @@ class Completion(models.Model):
     sampling = models.JSONField(default=dict, blank=True)
     seed = models.BigIntegerField(null=True, blank=True)
     engine = models.CharField(max_length=40, blank=True)
-    engine_version = models.CharField(max_length=40, blank=True)
+    engine_version = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

@@ -10,7 +10,7 @@ from django.db.models import F
 
 from annotate.models import Generation, Item, JudgementRevision, Purpose, RewardModel, User
 from annotate.simulated import CLEAR_DIFFERENCE, count_words, hidden_preference
-from annotate.stats.intervals import Estimate, cluster_bootstrap, mean_interval
+from annotate.stats.intervals import Estimate, cluster_bootstrap, mean_interval, share_interval
 
 
 def win_rate(newer: Generation, older: Generation, *, kinds: Sequence[str] = (User.Kind.HUMAN,)) -> Estimate:
@@ -36,7 +36,7 @@ def win_rate(newer: Generation, older: Generation, *, kinds: Sequence[str] = (Us
         outcome = _outcome(revision, newer)
         if outcome is not None:
             by_prompt[revision.judgement.item.prompt_id].append(outcome)
-    return mean_interval([sum(outcomes) / len(outcomes) for outcomes in by_prompt.values()])
+    return share_interval([sum(outcomes) / len(outcomes) for outcomes in by_prompt.values()])
 
 
 def _outcome(revision: JudgementRevision, newer: Generation) -> float | None:

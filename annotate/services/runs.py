@@ -233,7 +233,11 @@ def _sampling(project: Project, seed: int) -> Settings:
 
 
 def _engine() -> Settings:
-    return {"name": django_settings.HONE_ENGINE}
+    engine = {"name": django_settings.HONE_ENGINE}
+    if engine["name"] == "openai":
+        engine["base_url"] = django_settings.HONE_OPENAI_BASE_URL
+        engine["served_model"] = django_settings.HONE_OPENAI_MODEL
+    return engine
 
 
 def _next_sample(generation: Generation) -> int:

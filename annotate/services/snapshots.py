@@ -31,6 +31,8 @@ from annotate.models import (
 from annotate.services import Refused, audit
 
 CHUNK = 2000
+LONGEST_NAME = 80
+"""Characters."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,10 @@ def create_snapshot(
 
     :param name: free text; the next of v1, v2, … when empty.
     :param kinds: whose judgements: of people unless asked otherwise.
-    :raises Refused: when there is nothing to learn from, or the name is taken.
+    :raises Refused: when there is nothing to learn from, or the name is taken or will not do.
     """
+    if len(name) > LONGEST_NAME or "\x00" in name:
+        raise Refused(_("A snapshot's name has at most %(most)d characters.") % {"most": LONGEST_NAME}, place="name")
     with transaction.atomic():
         Project.objects.select_for_update().get(pk=project.pk)
         revisions = list(_current_revisions(project, kinds).values_list("pk", flat=True))

@@ -43,6 +43,29 @@ def mean_interval(values: ArrayLike, *, level: float = 0.95) -> Estimate:
     return Estimate(mean, mean - half, mean + half, len(x))
 
 
+def share_interval(outcomes: ArrayLike, *, level: float = 0.95) -> Estimate:
+    """Wilson's score interval of the mean of independent outcomes between 0 and 1, such as wins with ties as ½.
+
+    It stays within 0 and 1. Outcomes between 0 and 1 vary less than wins and losses of the same mean, so for
+    them it is wide rather than narrow.
+
+    Wilson (1927), "Probable inference, the law of succession, and statistical inference".
+
+    :param outcomes: float [n], one value a cluster.
+    :param level: coverage, between 0 and 1.
+    :returns: the mean; no interval without outcomes.
+    """
+    x = np.asarray(outcomes, dtype=np.float64)
+    n = len(x)
+    if n == 0:
+        return Estimate(None, None, None, 0)
+    mean = float(x.mean())
+    z = float(stats.norm.ppf((1 + level) / 2))
+    centre = (mean + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * float(np.sqrt(mean * (1 - mean) / n + z * z / (4 * n * n)))
+    return Estimate(mean, max(0.0, centre - half), min(1.0, centre + half), n)
+
+
 def cluster_bootstrap(
     values: ArrayLike, clusters: ArrayLike, *, level: float = 0.95, rounds: int = BOOTSTRAP_ROUNDS, seed: int = 0
 ) -> Estimate:

@@ -10,6 +10,7 @@ from django.views.decorators.http import require_GET
 
 from annotate.access import LEAD, SignedInRequest, get_judgement, get_project
 from annotate.models import Completion, Judgement, JudgementRevision, Submission
+from annotate.views.asked import asked
 from annotate.views.paging import page_of
 
 
@@ -17,7 +18,7 @@ from annotate.views.paging import page_of
 def judgements(request: SignedInRequest, slug: str) -> HttpResponse:
     """A project's judgements, the newest first; ``?rater=`` chooses one rater's."""
     project = get_project(request, slug, role=LEAD)
-    rater = request.GET.get("rater", "")
+    rater = asked(request, "rater")["rater"]
     found = Judgement.objects.filter(slot__project=project).select_related("rater", "item__prompt", "slot")
     if rater:
         found = found.filter(rater__username=rater)

@@ -18,6 +18,9 @@ from annotate.services import Refused, promotion, runs, snapshots
 
 Record = TypeVar("Record", bound=Model)
 
+LONGEST_NUMBER = 20
+"""Digits; Python refuses to read a number of some thousands."""
+
 
 @require_POST
 def launch(request: SignedInRequest, slug: str, kind: str) -> HttpResponse:
@@ -130,7 +133,7 @@ def _number(request: SignedInRequest, field: str, *, lowest: int, highest: int) 
     text = request.POST.get(field, "").strip()
     if not text:
         return None
-    if not text.isdecimal() or not lowest <= int(text) <= highest:
+    if not text.isdecimal() or len(text) > LONGEST_NUMBER or not lowest <= int(text) <= highest:
         raise Refused(
             _("%(field)s must be a whole number from %(lowest)d to %(highest)d.")
             % {"field": field, "lowest": lowest, "highest": highest},

@@ -13,6 +13,8 @@ from annotate.services.measure import win_rate
 from annotate.views.metrics import Table, side_by_side
 from annotate.views.paging import page_of
 
+PPO_FACTS = ("reward", "kl", "kl_coefficient", "entropy", "length", "end_rate", "clip_fraction")
+"""What tells most of how PPO went; the rest stands on the run's page."""
 TRAINING_FACTS = ("steps", "best_step", "tokens_per_second", "score_mean", "score_scale")
 
 
@@ -73,7 +75,12 @@ def _training_of(generation: Generation) -> Table | None:
     if not updates:
         return None
     first, last = updates[0], updates[-1]
-    return side_by_side({_("Update %(number)d") % {"number": part["update"]}: part for part in (first, last)})
+    return side_by_side(
+        {
+            _("Update %(number)d") % {"number": part["update"]}: {name: part.get(name) for name in PPO_FACTS}
+            for part in (first, last)
+        }
+    )
 
 
 def _generation_name(number: int) -> str:

@@ -68,7 +68,8 @@ MEASURES: dict[str, Measure] = {
     ),
     "gradient_norm": Measure(_("Gradient norm"), _("Length of the gradient before it is clipped.")),
     "first_ratio_error": Measure(
-        _("First ratio error"), _("Largest |ratio − 1| before the first step; anything but rounding is a fault.")
+        _("First ratio error"),
+        _("Largest |ratio − 1| before the first step: what rounding alone does, some 0.1 in bfloat16."),
     ),
     "samples_per_second": Measure(_("Answers a second"), _("Answers drawn and learned from, a second.")),
     "tokens_per_second": Measure(_("Tokens a second"), _("Speed of the work.")),
@@ -91,6 +92,11 @@ UNCHARTED = {"seconds_left", "update", "samples", "optimiser_steps"}
 def stage_name(stage: str) -> str:
     """A stage of a run in the viewer's language; its own word where none is known."""
     return str(STAGES.get(stage, stage))
+
+
+def place_of(name: str) -> int:
+    """Where a metric stands among the others: what tells most comes first, unknown ones last."""
+    return list(MEASURES).index(name) if name in MEASURES else len(MEASURES)
 
 
 def measure_of(name: str) -> Measure:

@@ -10,6 +10,7 @@ from django.views.decorators.http import require_GET
 
 from annotate.access import LEAD, SignedInRequest, get_project, get_prompt
 from annotate.models import Judgement, Project, Slot, Split
+from annotate.views.asked import asked
 from annotate.views.paging import page_of
 
 
@@ -17,7 +18,7 @@ from annotate.views.paging import page_of
 def prompts(request: SignedInRequest, slug: str) -> HttpResponse:
     """A project's prompts: ``?q=`` searches their text, ``?split=`` and ``?tag=`` choose."""
     project = get_project(request, slug, role=LEAD)
-    chosen = {name: request.GET.get(name, "").strip() for name in ("q", "split", "tag")}
+    chosen = asked(request, "q", "split", "tag")
     found = project.prompts.order_by("pk")
     if chosen["q"]:
         found = found.annotate(text=Cast("messages", TextField())).filter(

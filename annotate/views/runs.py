@@ -13,7 +13,7 @@ from django.views.decorators.http import require_GET
 
 from annotate.access import LEAD, SignedInRequest, get_project, get_run
 from annotate.models import Run
-from annotate.views.metrics import UNCHARTED, measure_of, stage_name
+from annotate.views.metrics import UNCHARTED, measure_of, place_of, stage_name
 from annotate.views.paging import page_of
 
 POINTS_SHOWN = 400
@@ -68,7 +68,20 @@ def _live(run: Run) -> dict[str, Any]:
         }
         for chart in charts
     ]
-    return {"project": run.project, "run": run, "stage": stage_name(run.progress.get("stage", "")), "table": table}
+    stage = run.progress.get("stage", "")
+    return {
+        "project": run.project,
+        "run": run,
+        "stage": stage_name(stage),
+        "update": _update_at_work(run.progress, stage),
+        "table": table,
+    }
+
+
+def _update_at_work(progress: dict[str, Any], stage: str) -> int | None:
+    """The update of PPO that is being made, from 1; None outside of one."""
+    number = progress.get("metrics", {}).get("update")
+    return None if number is None or stage == "ppo" else number + 1
 
 
 def _series(run: Run) -> list[dict[str, Any]]:
@@ -88,7 +101,7 @@ def _series(run: Run) -> list[dict[str, Any]]:
             "x": _thinned(xs),
             "y": _thinned(ys),
         }
-        for (stage, name), (xs, ys) in found.items()
+        for (stage, name), (xs, ys) in sorted(found.items(), key=lambda entry: place_of(entry[0][1]))
     ]
 
 

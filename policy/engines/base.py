@@ -1,7 +1,8 @@
 """What every engine offers: seeded requests in, completions with log-probabilities out.
 
-An engine is given token ids and gives token ids, so that a trainer never has to guess how a text
-was split. What an engine cannot report it declares, and who needs it refuses the engine.
+An engine that holds the weights is given token ids and gives token ids, so that a trainer never has
+to guess how a text was split; a server of others is given the chat, since it alone knows its model's
+template. What an engine cannot report it declares, and who needs it refuses the engine.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from rewardmodel.chat import Message
 from rewardmodel.contract import JobError
 
 if TYPE_CHECKING:
@@ -20,15 +22,22 @@ if TYPE_CHECKING:
 
     from policy.contract import EngineConfig, Sampling
 
+WAIT_SECONDS = 2.0
+
 FinishReason = Literal["stop", "length"]
+
+OnWait = Callable[[str], None]
+"""Called every :data:`WAIT_SECONDS` of waiting with a sentence on what is in the way, empty where nothing is."""
 
 
 @dataclass(frozen=True)
 class Request:
     """One answer to draw."""
 
+    messages: Sequence[Message]
+    """The chat to answer."""
     prompt_ids: list[int]
-    """Token ids of the prompt, chat template included."""
+    """Its token ids, chat template included."""
     temperature: float
     """Softmax temperature, above 0."""
     top_p: float
@@ -45,12 +54,15 @@ class Completion:
 
     text: str
     """The answer without special tokens."""
-    token_ids: list[int]
-    """Token ids generated, the end token included where one came."""
-    logprobs: list[float]
-    """Natural logarithm of the probability with which each token was drawn, temperature and top-p applied."""
+    token_count: int
+    """Tokens generated, the end token included where one came."""
     finish_reason: FinishReason
     """``stop`` after an end token, ``length`` where the answer was cut off."""
+    token_ids: list[int]
+    """The tokens themselves; empty where the engine does not report them."""
+    logprobs: list[float]
+    """Natural logarithm of the probability with which each token was drawn, temperature and top-p applied; empty where
+    the engine does not report it."""
 
 
 @dataclass(frozen=True)
@@ -70,19 +82,21 @@ class Engine(Protocol):
 
     name: str
     version: str
+    """Known once the engine is ready."""
     capabilities: Capabilities
+    """Known once the engine is ready; before, what it has in any case."""
 
-    def wait_until_ready(self, on_wait: Callable[[], None] | None = None) -> None:
+    def wait_until_ready(self, on_wait: OnWait | None = None) -> None:
         """Block until the model is loaded.
 
-        :param on_wait: called every few seconds while waiting.
         :raises JobError: when the model cannot be loaded.
         """
 
-    def stream(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
+    def stream(self, requests: Sequence[Request], on_wait: OnWait | None = None) -> Iterator[tuple[int, Completion]]:
         """Draw answers and yield each with the index of its request as soon as it is whole.
 
-        The iterator must be run to its end before the next call.
+        The iterator must be run to its end before the next call; an exception out of `on_wait` ends it, and then the
+        engine can only be closed.
         """
 
     def load_weights(self, folder: Path) -> None:
@@ -108,8 +122,8 @@ def generate(
 
 
 def decode(tokenizer: PreTrainedTokenizerBase, token_ids: list[int]) -> str:
-    """The text of an answer, special tokens removed."""
-    return str(tokenizer.decode(token_ids, skip_special_tokens=True))
+    """The text of an answer, without special tokens and a last character of which only some bytes were drawn."""
+    return str(tokenizer.decode(token_ids, skip_special_tokens=True)).removesuffix("\N{REPLACEMENT CHARACTER}")
 
 
 def end_token_ids(model: Path, tokenizer: PreTrainedTokenizerBase) -> list[int]:
@@ -130,9 +144,10 @@ def request_seed(sampling_seed: int, *parts: str | int) -> int:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
 
 
-def make_request(sampling: Sampling, prompt_ids: list[int], *name: str | int) -> Request:
+def make_request(sampling: Sampling, messages: Sequence[Message], prompt_ids: list[int], *name: str | int) -> Request:
     """A request drawn as a job asks, with the seed that its name gives; see :func:`request_seed`."""
     return Request(
+        messages=messages,
         prompt_ids=prompt_ids,
         temperature=sampling.temperature,
         top_p=sampling.top_p,
@@ -144,9 +159,13 @@ def make_request(sampling: Sampling, prompt_ids: list[int], *name: str | int) ->
 def start_engine(config: EngineConfig, model: Path, log: Path) -> Engine:
     """Begin to load a model into the engine that a job names, without waiting for it.
 
-    :param log: file that takes what the engine's own process prints.
+    :param log: file that takes what the engine's own process prints, or what went wrong on the way to its server.
     :raises JobError: when the engine is not installed.
     """
+    if config.name == "openai":
+        from policy.engines.openai import OpenAIEngine
+
+        return OpenAIEngine(config, log)
     if config.name == "vllm":
         from policy.engines.vllm import VllmEngine
 
@@ -154,6 +173,24 @@ def start_engine(config: EngineConfig, model: Path, log: Path) -> Engine:
     from policy.engines.transformers import TransformersEngine
 
     return TransformersEngine(config, model)
+
+
+def check_for_ppo(engine: Engine) -> None:
+    """Refuse an engine that PPO cannot learn from.
+
+    :raises JobError: naming what it lacks.
+    """
+    offered = {
+        "token ids": engine.capabilities.token_ids,
+        "log-probabilities of the distribution sampled": engine.capabilities.logprobs,
+        "a change of weights after each update": engine.capabilities.swaps_weights,
+    }
+    lacking = [what for what, there in offered.items() if not there]
+    if lacking:
+        raise JobError(
+            f"PPO cannot learn from the engine {engine.name}, which does not offer {', nor '.join(lacking)}: "
+            "use the engine vllm or transformers."
+        )
 
 
 def context_tokens(config: EngineConfig, model: Path) -> int:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
 import transformers
 
 from policy.contract import EngineConfig
-from policy.engines.base import Capabilities, Completion, Request, decode, end_token_ids
+from policy.engines.base import WAIT_SECONDS, Capabilities, Completion, OnWait, Request, decode, end_token_ids
 from rewardmodel.chat import load_tokenizer
 from rewardmodel.model import resolve_device, resolve_dtype
 
@@ -34,19 +35,19 @@ class TransformersEngine:
         self._dtype = resolve_dtype(config.dtype, self._device)
         self._model: transformers.PreTrainedModel | None = None
 
-    def wait_until_ready(self, on_wait: Callable[[], None] | None = None) -> None:
+    def wait_until_ready(self, on_wait: OnWait | None = None) -> None:
         """Load the model; see :meth:`policy.engines.base.Engine.wait_until_ready`."""
         if self._model is None:
             self.load_weights(self._folder)
 
-    def stream(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
+    def stream(self, requests: Sequence[Request], on_wait: OnWait | None = None) -> Iterator[tuple[int, Completion]]:
         """Draw answers; see :meth:`policy.engines.base.Engine.stream`."""
         self.wait_until_ready()
         by_length = sorted(range(len(requests)), key=lambda i: len(requests[i].prompt_ids))
         size = self._config.max_sequences
         for start in range(0, len(by_length), size):
             indices = by_length[start : start + size]
-            for position, completion in self._stream_batch([requests[i] for i in indices]):
+            for position, completion in self._stream_batch([requests[i] for i in indices], on_wait):
                 yield indices[position], completion
 
     def load_weights(self, folder: Path) -> None:
@@ -62,7 +63,7 @@ class TransformersEngine:
         self._model = None
 
     @torch.inference_mode()
-    def _stream_batch(self, requests: list[Request]) -> Iterator[tuple[int, Completion]]:
+    def _stream_batch(self, requests: list[Request], on_wait: OnWait | None) -> Iterator[tuple[int, Completion]]:
         """Sample a batch, prompts padded on the left, until every answer has ended."""
         assert self._model is not None
         device, end_ids = self._device, self._end_token_ids
@@ -81,7 +82,11 @@ class TransformersEngine:
         logprobs: list[list[float]] = [[] for _ in requests]
         unfinished = set(range(len(requests)))
         cache = None
+        told = time.monotonic()
         for step in range(uniforms.shape[1]):
+            if on_wait is not None and time.monotonic() - told > WAIT_SECONDS:
+                told = time.monotonic()
+                on_wait("")
             output = self._model(
                 input_ids=input_ids,
                 attention_mask=mask,
@@ -100,8 +105,8 @@ class TransformersEngine:
                 ended = token in end_ids
                 if ended or len(token_ids[row]) == requests[row].max_tokens:
                     unfinished.discard(row)
-                    text = decode(self._tokenizer, token_ids[row])
-                    yield row, Completion(text, token_ids[row], logprobs[row], "stop" if ended else "length")
+                    ids, text = token_ids[row], decode(self._tokenizer, token_ids[row])
+                    yield row, Completion(text, len(ids), "stop" if ended else "length", ids, logprobs[row])
             if not unfinished:
                 return
             input_ids = drawn[:, None]

@@ -17,17 +17,25 @@ import re
 import selectors
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from policy.contract import EngineConfig
-from policy.engines.base import Capabilities, Completion, Request, context_tokens, decode, end_token_ids
+from policy.engines.base import (
+    WAIT_SECONDS,
+    Capabilities,
+    Completion,
+    OnWait,
+    Request,
+    context_tokens,
+    decode,
+    end_token_ids,
+)
 from rewardmodel.chat import load_tokenizer
 from rewardmodel.contract import JobError
 
-WAIT_SECONDS = 5.0
 CLOSE_SECONDS = 10.0
 LOG_LINES = 8
 ENVIRONMENT = {
@@ -77,7 +85,7 @@ class VllmEngine:
             )
         self._ready = False
 
-    def wait_until_ready(self, on_wait: Callable[[], None] | None = None) -> None:
+    def wait_until_ready(self, on_wait: OnWait | None = None) -> None:
         """Block until vLLM has loaded the model; see :meth:`policy.engines.base.Engine.wait_until_ready`."""
         if self._ready:
             return
@@ -85,23 +93,26 @@ class VllmEngine:
             selector.register(self._stdout, selectors.EVENT_READ)
             while not selector.select(WAIT_SECONDS):
                 if on_wait is not None:
-                    on_wait()
+                    on_wait("")
         self.version = self._receive()["version"]
         self._ready = True
 
-    def stream(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
+    def stream(self, requests: Sequence[Request], on_wait: OnWait | None = None) -> Iterator[tuple[int, Completion]]:
         """Draw answers; see :meth:`policy.engines.base.Engine.stream`."""
         self.wait_until_ready()
         if not requests:
             return
         self._send({"do": "generate", "requests": [asdict(request) for request in requests]})
-        for _ in requests:
+        left = len(requests)
+        while left:
             answer = self._receive()
-            text = decode(self._tokenizer, answer["token_ids"])
-            yield (
-                answer["index"],
-                Completion(text, answer["token_ids"], answer["logprobs"], answer["finish_reason"]),
-            )
+            if "index" in answer:
+                left -= 1
+                ids = answer["token_ids"]
+                text = decode(self._tokenizer, ids)
+                yield answer["index"], Completion(text, len(ids), answer["finish_reason"], ids, answer["logprobs"])
+            elif on_wait is not None:
+                on_wait("")
 
     def load_weights(self, folder: Path) -> None:
         """Swap the weights in place and forget everything computed with the old ones."""

@@ -92,7 +92,28 @@ def test_a_site_with_debug_off_does_not_start_without_key_and_hosts():
 
 def test_an_unknown_engine_stops_the_start():
     program = "import django; django.setup()"
-    assert "HONE_ENGINE is 'x'; it must be one of vllm, transformers." in outcome(program, HONE_ENGINE="x")
+    assert "HONE_ENGINE is 'x'; it must be one of vllm, transformers, openai." in outcome(program, HONE_ENGINE="x")
+
+
+@pytest.mark.parametrize(
+    ("variables", "complaint"),
+    [
+        ({}, "HONE_OPENAI_BASE_URL is not set."),
+        ({"HONE_OPENAI_BASE_URL": "http://host/v1"}, "HONE_OPENAI_MODEL is not set."),
+        ({"HONE_OPENAI_BASE_URL": "host/v1"}, "HONE_OPENAI_BASE_URL: The address of a server must be of the form"),
+        ({"HONE_OPENAI_BASE_URL": "https://me:hush@host/v1"}, "a key goes into HONE_OPENAI_API_KEY."),
+    ],
+)
+def test_a_server_that_is_not_described_stops_the_start(variables, complaint):
+    said = outcome("import django; django.setup()", HONE_ENGINE="openai", **variables)
+    assert complaint in said
+    assert "hush" not in said
+
+
+def test_a_server_is_known_without_the_slash_at_its_end():
+    program = "from annotate import settings as s; print(s.HONE_OPENAI_BASE_URL, s.HONE_OPENAI_MODEL)"
+    described = {"HONE_OPENAI_BASE_URL": "http://host:8000/v1/", "HONE_OPENAI_MODEL": "m"}
+    assert outcome(program, HONE_ENGINE="openai", **described) == "http://host:8000/v1 m"
 
 
 def test_cookies_travel_by_https_alone_unless_the_site_says_otherwise():

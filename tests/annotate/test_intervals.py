@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from annotate.stats.intervals import cluster_bootstrap, mean_interval
+from annotate.stats.intervals import cluster_bootstrap, mean_interval, share_interval
 
 
 def test_the_mean_interval_is_students() -> None:
@@ -20,6 +20,20 @@ def test_the_mean_interval_equals_scipys() -> None:
     values = np.random.default_rng(0).normal(size=30)
     expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
     assert mean_interval(values).interval == pytest.approx([expected.low, expected.high])
+
+
+@pytest.mark.parametrize(("wins", "n"), [(0, 5), (3, 5), (23, 32), (32, 32)])
+def test_the_interval_of_a_share_equals_scipys_wilson_interval(wins: int, n: int) -> None:
+    expected = stats.binomtest(wins, n).proportion_ci(method="wilson")
+    assert share_interval([1] * wins + [0] * (n - wins)).interval == pytest.approx([expected.low, expected.high])
+
+
+def test_the_interval_of_a_share_with_ties_stays_between_0_and_1() -> None:
+    # Mean 0.9 of 5, z = 1.959964: centre (0.9 + 0.384146) / 1.768292, half 1.108394 · √(0.018 + 0.038415).
+    estimate = share_interval([1, 1, 1, 1, 0.5])
+    assert estimate.mean == pytest.approx(0.9)
+    assert estimate.interval == pytest.approx([0.462944, 0.989470], abs=1e-6)
+    assert share_interval([]).mean is None
 
 
 def test_no_data_gives_no_numbers_and_one_value_no_interval() -> None:

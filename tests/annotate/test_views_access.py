@@ -1,22 +1,23 @@
-"""Who may open which page: the whole matrix of pages and people."""
+"""Who may open which page: the whole table of addresses and people, and what holds at every address."""
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from django.http import HttpResponseBase
 from django.test import Client
 from django.urls import reverse
 
-from annotate.models import User
-from annotate.urls import of_a_project
-from tests.annotate.factory import user, world
+from annotate.models import Membership, User
+from annotate.services.projects import create_project
+from tests.annotate.access_table import PEOPLE, REFUSED, TABLE, Answer, Stage, fingerprint, names, walk
+from tests.annotate.factory import GARDEN, model_folder, user, world
 from tests.annotate.lineage import Turn, turn
 
 pytestmark = pytest.mark.django_db
 
-FOR_MEMBERS = {"rate", "next_item", "last_answer"}
-FOR_THE_RATER = {"submit", "skip", "renew"}
-SENT_ON = {"project"}
-POSTED = {"launch", "take_snapshot", "promote", "reject"}
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
 @pytest.fixture
@@ -24,84 +25,106 @@ def left() -> Turn:
     return turn(world())
 
 
-def addresses(left: Turn) -> dict[str, str]:
-    """An address of each page of the project."""
-    keys: list[tuple[object, set[str]]] = [
-        ("generate", {"launch"}),
-        (left.judgement.slot_id, FOR_THE_RATER),
-        (left.run.pk, {"run", "run_live", "run_series"}),
-        (left.generation.number, {"generation", "promote", "reject"}),
-        (left.reward_model.number, {"reward_model"}),
-        (left.snapshot.pk, {"snapshot", "export"}),
-        (left.completion.prompt_id, {"prompt"}),
-        (left.completion.pk, {"completion"}),
-        (left.judgement.pk, {"judgement"}),
-    ]
-    slug = left.stage.project.slug
-    key_of = {name: [key] for key, names in keys for name in names}
-    names = [page.name for page in of_a_project if page.name]
-    return {name: reverse(name, args=[slug, *key_of.get(name, [])]) for name in names}
+@pytest.fixture
+def people(left: Turn) -> dict[str, User | None]:
+    stage = left.stage
+    root = user("root", is_superuser=True, is_staff=True)
+    return dict(zip(PEOPLE, (None, stage.charlie, stage.bob, stage.alice, root), strict=True))
 
 
-def ask(client: Client, name: str, address: str) -> int:
-    if name in POSTED | FOR_THE_RATER:
-        return client.post(address, data="{}", content_type="application/json").status_code
-    return client.get(address).status_code
-
-
-def statuses(client: Client, person: User | None, left: Turn) -> dict[str, int]:
+def signed_in(person: User | None, *, csrf: bool = False) -> Client:
+    client = Client(enforce_csrf_checks=csrf)
     if person is not None:
         client.force_login(person)
-    return {name: ask(client, name, address) for name, address in addresses(left).items()}
+    return client
 
 
-def test_anonymous_people_are_sent_to_sign_in_everywhere(client: Client, left: Turn) -> None:
-    for address in addresses(left).values():
-        response = client.get(address)
-        assert (response.status_code, response["Location"].split("?")[0]) == (302, reverse("login"))
+def ask(client: Client, method: str, address: str) -> HttpResponseBase:
+    return client.generic(method, address, data=b"{}", content_type="application/json")
 
 
-def test_a_stranger_finds_nothing_anywhere(client: Client, left: Turn) -> None:
-    assert set(statuses(client, left.stage.charlie, left).values()) == {404}
+def test_every_address_is_in_the_table() -> None:
+    ours = {name for name, _pattern in names() if not name.startswith("admin:")}
+    assert ours == {name for name, _method in TABLE}
 
 
-def test_a_rater_reaches_the_rating_pages_and_no_page_of_the_leads(client: Client, left: Turn) -> None:
-    found = statuses(client, left.stage.bob, left)
-    assert {name for name, status in found.items() if status == 200} == FOR_MEMBERS | {"renew"}
-    assert {name for name, status in found.items() if status == 302} == SENT_ON
-    assert {name for name, status in found.items() if status == 400} == {"submit", "skip"}
-    assert {name for name, status in found.items() if status == 403} == (
-        set(found) - FOR_MEMBERS - FOR_THE_RATER - SENT_ON
-    )
+def test_everybody_reaches_what_the_table_says_and_nothing_else(left: Turn, people: dict[str, User | None]) -> None:
+    clients = {name: signed_in(person) for name, person in people.items()}
+
+    def over_the_test_client(person: str, method: str, address: str) -> Answer:
+        response = ask(clients[person], method, address)
+        body = "" if response.streaming else response.content.decode()  # type: ignore[attr-defined]
+        return Answer(response.status_code, response.headers.get("Location", ""), body)
+
+    report = walk(over_the_test_client, left)
+    assert report.leaks == []
+    assert report.surprises == []
+    assert report.cells > len(TABLE) * len(PEOPLE)
 
 
-def test_a_lead_reaches_everything_but_what_was_handed_to_a_rater(client: Client, left: Turn) -> None:
-    found = statuses(client, left.stage.alice, left)
-    assert {name for name, status in found.items() if status == 404} == FOR_THE_RATER
-    assert {name for name, status in found.items() if status == 302} == POSTED
-    assert {name for name, status in found.items() if status == 204} == {"last_answer"}
-    assert {name for name, status in found.items() if status == 200} == (
-        set(found) - FOR_THE_RATER - POSTED - {"last_answer"}
-    )
+def test_an_address_takes_no_method_beside_those_of_the_table(left: Turn, people: dict[str, User | None]) -> None:
+    stage, clients = Stage(left), {name: signed_in(person) for name, person in people.items()}
+    for name in {name for name, _method in TABLE}:
+        for method in METHODS:
+            if (name, method) in TABLE:
+                continue
+            for person in ("admin", "anonymous") if name in ("login", "join") else ("admin",):
+                if (name, person) != ("login", "admin"):  # who is signed in is sent on, whatever the method
+                    assert ask(clients[person], method, stage.address(name)).status_code == 405, (name, method, person)
 
 
-def test_a_superuser_is_a_lead_everywhere(client: Client, left: Turn) -> None:
-    client.force_login(user("root", is_superuser=True))
-    assert client.get(reverse("project", args=[left.stage.project.slug])).status_code == 200
+def test_nothing_can_be_sent_without_the_form_s_token(left: Turn, people: dict[str, User | None]) -> None:
+    stage = Stage(left)
+    addresses = {name: stage.address(name) for name, method in TABLE if method == "POST"}
+    before = fingerprint()
+    for person in people.values():
+        client = signed_in(person, csrf=True)
+        for name, address in addresses.items():
+            assert client.post(address).status_code == 403, name
+    assert fingerprint() == before
 
 
-def test_a_lead_of_one_project_cannot_reach_records_through_another(client: Client, left: Turn) -> None:
-    client.force_login(user("root", is_superuser=True))
-    other = world_beside(left)
-    for name in ("prompt", "completion", "judgement", "snapshot", "run", "reward_model"):
-        address = addresses(left)[name].replace(f"/p/{left.stage.project.slug}/", f"/p/{other}/")
-        assert client.get(address).status_code == 404, name
+def of_records() -> list[tuple[str, str]]:
+    """Addresses that name a record of a project beside the project."""
+    routes = {name: str(pattern.pattern) for name, pattern in names()}
+    return [(name, method) for name, method in TABLE if "pk>" in routes[name] or "number>" in routes[name]]
 
 
-def world_beside(left: Turn) -> str:
-    """The slug of a second project, with nothing in it."""
-    project = left.stage.project
-    project.pk, project.slug = None, "orchard"
-    project._state.adding = True
-    project.save()
-    return project.slug
+def test_a_record_cannot_be_reached_through_another_project(left: Turn, people: dict[str, User | None]) -> None:
+    other = create_project(description=GARDEN, slug="orchard", base_model=str(model_folder()), actor=left.stage.alice)
+    Membership.objects.create(user=left.stage.bob, project=other, role=Membership.Role.RATER)
+    stage = Stage(left)
+    for person in ("rater", "lead", "admin"):
+        client = signed_in(people[person])
+        for name, method in of_records():
+            cell = dict(zip(PEOPLE, TABLE[name, method], strict=True))[person]
+            address = stage.address(name).replace("/p/garden/", "/p/orchard/")
+            wanted = cell if cell in REFUSED else 404
+            assert ask(client, method, address).status_code == wanted, (name, person)
+
+
+def test_records_that_do_not_exist_are_not_found(left: Turn, people: dict[str, User | None]) -> None:
+    client = signed_in(people["admin"])
+    stage = Stage(left)
+    for name, method in of_records():
+        (key,) = stage.key(name)
+        missing = "00000000-0000-4000-8000-000000000000" if name.startswith("run") else 2**31 - 1
+        address = stage.address(name)
+        assert str(key) in address or name in ("change_role", "remove_member", "revoke_invite")
+        assert ask(client, method, reverse(name, args=["garden", missing])).status_code == 404, name
+    assert ask(client, "GET", reverse("join", args=["x" * 43])).status_code == 404
+    assert ask(client, "POST", reverse("launch", args=["garden", "reward"])).status_code == 404
+
+
+def test_a_lease_of_another_rater_is_not_found_without_a_hint(left: Turn) -> None:
+    dora = user("dora")
+    Membership.objects.create(user=dora, project=left.stage.project, role=Membership.Role.RATER)
+    client = signed_in(dora)
+    for name in ("submit", "skip", "renew"):
+        said = set()
+        for slot in (left.judgement.slot_id, 2**31 - 1):
+            address = reverse(name, args=["garden", slot])
+            response = client.post(address)
+            said.add((response.status_code, re.sub(f'{address}|name="csrf.*?>', "", response.content.decode())))
+        assert len(said) == 1
+        assert said.pop()[0] == 404

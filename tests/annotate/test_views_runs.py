@@ -52,6 +52,21 @@ def test_a_running_run_shows_its_stage_and_is_polled(alice: Client, stage: World
     assert 'hx-trigger="every 2s"' in html
 
 
+def test_a_run_of_ppo_says_which_update_it_is_at(alice: Client, stage: World) -> None:
+    progress = {"stage": "score", "done": 8, "total": 64, "message": "", "metrics": {"update": 2}}
+    made = run(stage.project, "improve", state=Run.State.RUNNING, attempt=1, progress=progress, job={"updates": 9})
+    assert "update 3 of 9" in text(alice, "run", made)
+    Run.objects.filter(pk=made.pk).update(progress={**progress, "stage": "load", "metrics": {}})
+    assert "of 9" not in text(alice, "run", made)
+
+
+def test_what_tells_most_is_charted_first(alice: Client, stage: World) -> None:
+    made = working(stage)
+    events(made, {"gradient_norm": 1.0, "kl": 2.0, "reward": 3.0, "unheard_of": 4.0})
+    series = alice.get(reverse("run_series", args=[stage.project.slug, made.pk])).json()["series"]
+    assert [chart["y"][0] for chart in series] == [3.0, 2.0, 1.0, 4.0]
+
+
 def test_a_waiting_run_says_that_it_waits(alice: Client, stage: World) -> None:
     assert "Waiting for a worker." in text(alice, "run", run(stage.project))
 

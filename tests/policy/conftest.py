@@ -1,8 +1,9 @@
-"""Tiny models that every policy test can afford, and one vLLM for the whole session."""
+"""Tiny models that every policy test can afford, and one vLLM and one vLLM server for the whole session."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from policy.contract import PROMPTS_FILE, EngineConfig
 from policy.engines.base import Engine, start_engine
 from rewardmodel.contract import to_spec
+from tests.policy.servers import ScriptedServer, vllm_server
 
 ROOT = Path(__file__).parents[2]
 END = "<|end|>"
@@ -127,9 +129,37 @@ def transformers_engine(tiny_model, tmp_path_factory) -> Iterator[Engine]:
     engine.close()
 
 
+@pytest.fixture(scope="session")
+def openai_engine(tiny_model, tmp_path_factory) -> Iterator[Engine]:
+    """vLLM's own server on loopback, whose model's folder would have it sample greedily."""
+    folder = tmp_path_factory.mktemp("openai")
+    served = folder / "greedy"
+    shutil.copytree(tiny_model, served)
+    settings = json.loads((served / "generation_config.json").read_text())
+    (served / "generation_config.json").write_text(json.dumps({**settings, "top_k": 1, "repetition_penalty": 1.5}))
+    with vllm_server(served, folder / "server.log", "session-key") as base_url, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HONE_OPENAI_BASE_URL", base_url)
+        patch.setenv("HONE_OPENAI_API_KEY", "session-key")
+        config = EngineConfig(name="openai", base_url=base_url, served_model="greedy", max_sequences=16)
+        yield start_engine(config, tiny_model, folder / "openai.log")
+
+
+@pytest.fixture
+def scripted() -> Iterator[ScriptedServer]:
+    """A server of OpenAI's protocol that answers as a test has it."""
+    with ScriptedServer() as server:
+        yield server
+
+
+@pytest.fixture(params=["transformers", "vllm", "openai"])
+def any_engine(request) -> Engine:
+    """Each engine in turn, with the tiny model."""
+    return request.getfixturevalue(f"{request.param}_engine")
+
+
 @pytest.fixture(params=["transformers", "vllm"])
 def engine(request, tiny_model) -> Iterator[Engine]:
-    """Each engine in turn, with the weights of the tiny model."""
+    """Each engine that takes new weights in turn, with those of the tiny model."""
     engine = request.getfixturevalue(f"{request.param}_engine")
     yield engine
     engine.load_weights(tiny_model)

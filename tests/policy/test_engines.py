@@ -1,12 +1,14 @@
-"""Both engines keep the same promises: seeds, log-probabilities, ends, and new weights in place."""
+"""All engines keep the same promises: seeds, log-probabilities, ends, and new weights in place."""
 
 from __future__ import annotations
 
 import math
+import re
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import pytest
@@ -14,61 +16,76 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from policy.contract import EngineConfig, Sampling
-from policy.engines.base import Request, generate, make_request, request_seed, start_engine
+from policy.engines.base import Request, decode, generate, make_request, request_seed, start_engine
 from policy.engines.transformers import draw_tokens
-from rewardmodel.chat import load_tokenizer, prompt_ids
+from rewardmodel.chat import Message, load_tokenizer, prompt_ids
 from rewardmodel.contract import JobError
-from tests.policy.conftest import ROOT, make_model
+from rewardmodel.rundir import Stopped
+from tests.policy.conftest import ROOT, make_model, make_tokenizer
+
+
+class Chat(NamedTuple):
+    """A chat and its token ids."""
+
+    messages: list[Message]
+    ids: list[int]
+
+
+def chat(model_folder: Path, words: str) -> Chat:
+    messages: list[Message] = [{"role": "user", "content": words}]
+    return Chat(messages, prompt_ids(load_tokenizer(model_folder), messages))
 
 
 @pytest.fixture(scope="module")
-def prompt(tiny_model) -> list[int]:
-    return prompt_ids(load_tokenizer(tiny_model), [{"role": "user", "content": "Hello there, engine."}])
+def prompt(tiny_model) -> Chat:
+    return chat(tiny_model, "Hello there, engine.")
 
 
-def requests_for(prompt: list[int], count: int, **changes) -> list[Request]:
-    return [
-        Request(**{"prompt_ids": prompt, "temperature": 0.7, "top_p": 1.0, "max_tokens": 20, "seed": seed, **changes})
-        for seed in range(count)
-    ]
+def requests_for(prompt: Chat, count: int, **changes) -> list[Request]:
+    settings = {"temperature": 0.7, "top_p": 1.0, "max_tokens": 20, **changes}
+    return [Request(*prompt, seed=seed, **settings) for seed in range(count)]
+
+
+def reference_scores(model_folder: Path, token_ids: list[int], temperature: float) -> torch.Tensor:
+    """Log-probabilities of every next token after each token, float64 [tokens, vocabulary], by plain transformers."""
+    model = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float64)
+    with torch.no_grad():
+        return torch.log_softmax(model(torch.tensor([token_ids])).logits[0] / temperature, dim=-1)
 
 
 def reference_logprobs(model_folder: Path, prompt: list[int], answer: list[int], temperature: float) -> list[float]:
-    """Log-probabilities by one plain forward pass of transformers, in float64."""
-    model = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float64)
-    with torch.no_grad():
-        logits = model(torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1]
-    scores = torch.log_softmax(logits / temperature, dim=-1)
+    """Log-probabilities of an answer's tokens."""
+    scores = reference_scores(model_folder, prompt + answer, temperature)[len(prompt) - 1 : -1]
     return scores.gather(1, torch.tensor(answer)[:, None])[:, 0].tolist()
 
 
-def test_logprobs_are_those_of_the_model_at_the_sampling_temperature(engine, tiny_model, prompt):
-    for completion in generate(engine, requests_for(prompt, 4)):
-        expected = reference_logprobs(tiny_model, prompt, completion.token_ids, temperature=0.7)
+def test_logprobs_are_those_of_the_model_at_the_sampling_temperature(any_engine, tiny_model, prompt):
+    for completion in generate(any_engine, requests_for(prompt, 4)):
+        expected = reference_logprobs(tiny_model, prompt.ids, completion.token_ids, temperature=0.7)
         assert completion.logprobs == pytest.approx(expected, abs=2e-4)
 
 
-def test_equal_seeds_give_equal_answers_and_different_seeds_different_ones(engine, prompt):
-    first = generate(engine, requests_for(prompt, 4))
-    again = generate(engine, requests_for(prompt, 4))
+def test_equal_seeds_give_equal_answers_and_different_seeds_different_ones(any_engine, prompt):
+    first = generate(any_engine, requests_for(prompt, 4))
+    again = generate(any_engine, requests_for(prompt, 4))
     assert [c.token_ids for c in again] == [c.token_ids for c in first]
     assert len({tuple(c.token_ids) for c in first}) == 4
 
 
-def test_answers_come_back_in_the_order_of_their_requests(engine, prompt, tiny_model):
+def test_answers_come_back_in_the_order_of_their_requests(any_engine, tiny_model):
     mixed = [
-        Request(prompt_ids=prompt[: 5 + i], temperature=0.7, top_p=1.0, max_tokens=1 + i, seed=i) for i in range(12)
+        Request(*chat(tiny_model, "x" * i), temperature=0.7, top_p=1.0, max_tokens=1 + i, seed=i) for i in range(12)
     ]
-    completions = generate(engine, mixed)
+    completions = generate(any_engine, mixed)
     for request, completion in zip(mixed, completions, strict=True):
         expected = reference_logprobs(tiny_model, request.prompt_ids, completion.token_ids, 0.7)
         assert completion.logprobs == pytest.approx(expected, abs=2e-4)
-        assert len(completion.token_ids) <= request.max_tokens
+        assert completion.token_count == len(completion.token_ids) <= request.max_tokens
 
 
-def test_an_answer_ends_with_the_end_token_or_is_reported_as_cut_off(engine, tiny_model, prompt):
+def test_an_answer_ends_with_the_end_token_or_is_reported_as_cut_off(any_engine, tiny_model, prompt):
     end = load_tokenizer(tiny_model).eos_token_id
-    completions = generate(engine, requests_for(prompt, 200, max_tokens=30))
+    completions = generate(any_engine, requests_for(prompt, 200, max_tokens=30))
     assert {c.finish_reason for c in completions} == {"stop", "length"}
     for completion in completions:
         assert (completion.token_ids[-1] == end) == (completion.finish_reason == "stop")
@@ -80,40 +97,55 @@ def test_an_answer_ends_with_the_end_token_or_is_reported_as_cut_off(engine, tin
 
 def test_first_tokens_follow_the_model_distribution(engine, tiny_model, prompt):
     drawn = [c.token_ids[0] for c in generate(engine, requests_for(prompt, 2000, max_tokens=1))]
-    expected = torch.tensor([reference_logprobs(tiny_model, prompt, [token], 0.7)[0] for token in range(0, 260)]).exp()
+    expected = reference_scores(tiny_model, prompt.ids, 0.7)[-1].exp()
     likely = expected.argsort(descending=True)[:5]
     for token in likely.tolist():
         share, deviation = float(expected[token]), math.sqrt(float(expected[token] * (1 - expected[token])) / 2000)
         assert drawn.count(token) / 2000 == pytest.approx(share, abs=4.5 * deviation)
 
 
-def test_top_p_leaves_only_the_nucleus_and_its_logprobs(engine, tiny_model, prompt):
-    every = torch.tensor([reference_logprobs(tiny_model, prompt, [token], 0.7)[0] for token in range(260)]).exp()
+def test_top_p_leaves_only_the_nucleus_and_its_logprobs(any_engine, tiny_model, prompt):
+    every = reference_scores(tiny_model, prompt.ids, 0.7)[-1].exp()
     ordered = every.sort(descending=True)
     size = int((ordered.values.cumsum(0) < 0.5).sum()) + 1
     nucleus = set(ordered.indices[:size].tolist())
     total = float(ordered.values[:size].sum())
-    for completion in generate(engine, requests_for(prompt, 50, max_tokens=1, top_p=0.5)):
+    for completion in generate(any_engine, requests_for(prompt, 50, max_tokens=1, top_p=0.5)):
         [token] = completion.token_ids
         assert token in nucleus
         assert completion.logprobs[0] == pytest.approx(math.log(float(every[token]) / total), abs=2e-4)
 
 
 def test_new_weights_answer_at_once_with_nothing_kept_of_the_old(engine, tiny_model, other_tiny_model, prompt):
-    long_prompt = prompt * 6
+    long_prompt = Chat(prompt.messages, prompt.ids * 6)
     before = generate(engine, requests_for(long_prompt, 2))
     engine.load_weights(other_tiny_model)
     [other, _] = generate(engine, requests_for(long_prompt, 2))
-    expected = reference_logprobs(other_tiny_model, long_prompt, other.token_ids, 0.7)
+    expected = reference_logprobs(other_tiny_model, long_prompt.ids, other.token_ids, 0.7)
     assert other.logprobs == pytest.approx(expected, abs=2e-4)
     engine.load_weights(tiny_model)
     assert [c.token_ids for c in generate(engine, requests_for(long_prompt, 2))] == [c.token_ids for c in before]
 
 
-def test_completions_name_an_engine_and_a_version(engine):
-    engine.wait_until_ready()
-    assert engine.name in ("vllm", "transformers")
-    assert engine.version[0].isdigit()
+def test_an_engine_knows_its_name_and_its_version(any_engine):
+    any_engine.wait_until_ready()
+    patterns = {
+        "vllm": r"\d+\.\d+\.\d+.*",
+        "transformers": r"\d+\.\d+\.\d+.*",
+        "openai": r"vllm \d+\.\d+\.\d+.*: greedy",
+    }
+    assert re.fullmatch(patterns[any_engine.name], any_engine.version)
+
+
+def test_whoever_waits_for_answers_is_called_now_and_then_and_can_end_it(tiny_model, tmp_path, monkeypatch):
+    monkeypatch.setattr("policy.engines.transformers.WAIT_SECONDS", 0.0)
+    engine = start_engine(EngineConfig(name="transformers", dtype="float32"), tiny_model, tmp_path / "log")
+
+    def stop(trouble: str) -> None:
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        list(engine.stream(requests_for(chat(tiny_model, "Wait."), 1), stop))
 
 
 def test_vllm_that_cannot_start_says_so_with_the_end_of_its_log(tmp_path):
@@ -158,8 +190,9 @@ def test_request_seeds_depend_on_every_part_of_the_name_and_on_nothing_else():
 
 
 def test_a_request_takes_its_settings_from_the_job():
-    request = make_request(Sampling(temperature=0.5, max_tokens=9, top_p=0.9, seed=3), [1, 2], "x")
-    assert request == Request([1, 2], 0.5, 0.9, 9, request_seed(3, "x"))
+    messages: list[Message] = [{"role": "user", "content": "a"}]
+    request = make_request(Sampling(temperature=0.5, max_tokens=9, top_p=0.9, seed=3), messages, [1, 2], "x")
+    assert request == Request(messages, [1, 2], 0.5, 0.9, 9, request_seed(3, "x"))
 
 
 def test_tokens_are_drawn_by_inverting_the_cumulative_distribution():
@@ -176,3 +209,9 @@ def test_a_nucleus_is_the_smallest_set_that_reaches_top_p():
     drawn, drawn_logprobs = draw_tokens(logprobs, top_p, torch.full((3, 1), 0.999, dtype=torch.float64))
     assert drawn.tolist() == [1, 2, 2]
     assert drawn_logprobs.exp().tolist() == pytest.approx([1.0, 0.3 / 0.8, 0.3])
+
+
+def test_a_character_that_was_cut_off_in_the_middle_is_left_out():
+    tokenizer = make_tokenizer()
+    ids = tokenizer.encode("好的", add_special_tokens=False)
+    assert [decode(tokenizer, ids[:count]) for count in (6, 5, 4, 3)] == ["好的", "好", "好", "好"]
