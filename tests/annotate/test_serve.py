@@ -72,7 +72,7 @@ def test_requests_begun_or_on_their_way_are_answered_after_the_order_to_stop(lis
         said, sent = answer(half_said), answer(half_sent)
         assert said.startswith(b"HTTP/1.1 200 OK")
         assert b"connection: close" in said
-        assert said.endswith(b"ok\n")
+        assert b"ok\n" in said
         assert sent.startswith(b"HTTP/1.1 403"), "no token against forgery, but an answer"
         assert process.wait(PATIENCE) == -signal.SIGTERM
 
