@@ -32,3 +32,11 @@ def _mark_lines_with_the_task(task_id: str, **_: Any) -> None:
 @signals.task_postrun.connect
 def _mark_lines_with_nothing(**_: Any) -> None:
     context.forget()
+
+
+@signals.worker_shutting_down.connect
+def _hand_over(**_: Any) -> None:
+    """Have the run in this worker's hands stopped in order and queued again, for another worker to go on with."""
+    from annotate.services.follow import worker_stopping
+
+    worker_stopping.set()

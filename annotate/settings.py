@@ -93,14 +93,19 @@ DATABASES["default"]["OPTIONS"]["pool"] = {
 HONE_EMBEDDED_VALKEY = not environment.text("CELERY_BROKER_URL")
 CELERY_BROKER_URL = environment.text("CELERY_BROKER_URL", embedded.broker_url(HONE_DATA_DIR))
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_IGNORE_RESULT = True
-CELERY_TASK_ACKS_LATE = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_POOL = "threads"
+"""A thread sees at once that its worker was asked to stop. Messages are acknowledged when they arrive: a lost one is
+sent again by the sweep, and RabbitMQ breaks with a consumer that keeps one for half an hour."""
 CELERY_TASK_DEFAULT_QUEUE = "light"
 CELERY_TASK_ROUTES = {"annotate.tasks.run_job": {"queue": "heavy"}}
-CELERY_BEAT_SCHEDULE = {"sweep": {"task": "annotate.tasks.sweep", "schedule": 30.0}}
+HONE_RUN_LOST_SECONDS = environment.integer("HONE_RUN_LOST_SECONDS", 90, lowest=6, highest=3600)
+"""A run whose worker was not heard of for so long is begun again by another; its process ends itself after a third."""
+CELERY_BEAT_SCHEDULE = {"sweep": {"task": "annotate.tasks.sweep", "schedule": HONE_RUN_LOST_SECONDS / 3}}
 CELERY_TIMEZONE = "UTC"
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 

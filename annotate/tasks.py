@@ -1,20 +1,25 @@
-"""What Celery runs: tasks only call services. A message says which row to look at, and nothing else."""
+"""What Celery runs: tasks only call services. A message says which row to look at, and nothing else.
+
+A task's name is what lies in the broker while a deploy goes on, so it is written out and stays as it is when the
+function is renamed or moved: a message of the old release finds its task in the new one.
+"""
 
 from __future__ import annotations
 
 from celery import shared_task
 
 from annotate.services import execute, runs
+from annotate.services.sweep import sweep as find_unattended
 
 
-@shared_task
+@shared_task(name="annotate.tasks.run_job")
 def run_job(run_id: str) -> None:
     """Carry out a run, unless somebody has it already."""
     execute.execute(run_id)
 
 
-@shared_task
+@shared_task(name="annotate.tasks.sweep")
 def sweep() -> None:
     """Ring again for runs that nobody works on."""
-    for run in execute.sweep():
+    for run in find_unattended():
         runs.call_worker(run)

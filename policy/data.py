@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import pyarrow.parquet as pq
 from policy.contract import PROMPT_COLUMNS, PROMPTS_FILE
 from rewardmodel.chat import Message
 from rewardmodel.contract import JobError
+from rewardmodel.publish import file_sha256, whole_file
 
 COMPLETION_SCHEMA = pa.schema(
     {
@@ -77,16 +77,17 @@ class Shards:
         """All completions published so far, in order."""
         return [row for name in self.names for row in pq.read_table(self._run_path / name).to_pylist()]
 
+    def sha256(self, name: str) -> str:
+        """Hex SHA-256 of a published file."""
+        return file_sha256(self._run_path / name)
+
     def publish(self, rows: Sequence[dict[str, Any]]) -> str:
         """Write completions as the next file, which appears whole or not at all.
 
         :returns: the file's path within the run directory.
         """
         name = f"completions-{len(self.names):05d}.parquet"
-        temporary = self._folder / f".{name}.tmp"
-        pq.write_table(pa.Table.from_pylist(list(rows), schema=COMPLETION_SCHEMA), temporary)
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, self._folder / name)
+        with whole_file(self._folder / name) as temporary:
+            pq.write_table(pa.Table.from_pylist(list(rows), schema=COMPLETION_SCHEMA), temporary)
         self.names.append(f"output/{name}")
         return self.names[-1]

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from rewardmodel.contract import JobError
-from rewardmodel.rundir import BrokenFolder, file_sha256, publish, verify
+from rewardmodel.publish import BrokenFolder, file_sha256, publish, verify
 
 GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"

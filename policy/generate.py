@@ -24,7 +24,7 @@ from policy.engines.base import Completion, Engine, Request, check_length, make_
 from policy.reporting import Reporter
 from rewardmodel.chat import load_tokenizer, prompt_ids
 from rewardmodel.contract import read_spec
-from rewardmodel.rundir import RunDir, Stopped
+from rewardmodel.rundir import RunDir
 
 if TYPE_CHECKING:
     from rewardmodel.model import RewardModel
@@ -75,9 +75,12 @@ class Answering:
         self._samples = range(job.first_sample, job.first_sample + job.samples)
         self._seconds = {"load": 0.0, "generate": 0.0, "score": 0.0}
         self._tokens = 0
+        self._trouble = ""
         self._shards = Shards(run.path)
         for name in self._shards.names:
-            run.progress("generate", message="Kept from an earlier attempt", shard=name)
+            run.progress(
+                "generate", message="Kept from an earlier attempt", shard=name, sha256=self._shards.sha256(name)
+            )
         published = self._shards.rows()
         self._done = len(published)
         self._total = len(models) * len(prompts) * job.samples
@@ -97,7 +100,7 @@ class Answering:
         in_engine = Path()
         try:
             for generation, folder, requests in self._waiting:
-                self._stop_if_asked()
+                self._run.stop_if_asked()
                 if engine is not None and not _same_architecture(in_engine, folder):
                     engine.close()
                     engine = None
@@ -131,7 +134,7 @@ class Answering:
         engine = start_engine(config, model, self._run.attempt_path / f"{config.name}.log")
 
         def report(trouble: str = "") -> None:
-            self._stop_if_asked()
+            self._run.stop_if_asked()
             message = f"Loading {model.name} into {config.name}, {_since(began):.0f} s"
             self._run.progress("load", message=trouble or message)
 
@@ -173,8 +176,7 @@ class Answering:
             tokens += completion.token_count
             self._done += 1
             speed = round(tokens / _since(began), 1)
-            if self._reporter.step("generate", self._done, self._total, tokens_per_second=speed):
-                self._stop_if_asked()
+            self._reporter.step("generate", self._done, self._total, tokens_per_second=speed)
             while next_prompt < len(prompt_order):
                 indices = range(next_prompt * per_prompt, (next_prompt + 1) * per_prompt)
                 if not all(i in whole for i in indices):
@@ -185,9 +187,10 @@ class Answering:
         self._tokens += tokens
 
     def _while_waiting(self, trouble: str) -> None:
-        self._stop_if_asked()
-        if trouble:
+        self._run.stop_if_asked()
+        if trouble != self._trouble:
             self._run.progress("generate", self._done, self._total, message=trouble)
+            self._trouble = trouble
 
     def _score(self, folder: str, rows: list[Row]) -> None:
         """Fill the rows' scores, a few answers at a time so that progress shows."""
@@ -195,7 +198,7 @@ class Answering:
             self._reward_model = self._load_reward_model(folder)
         began = time.monotonic()
         for start in range(0, len(rows), SCORES_AT_ONCE):
-            self._stop_if_asked()
+            self._run.stop_if_asked()
             part = rows[start : start + SCORES_AT_ONCE]
             scores = self._reward_model.score([(self._messages[row["prompt_id"]], row["text"]) for row in part])
             for row, score in zip(part, scores.tolist(), strict=True):
@@ -213,19 +216,17 @@ class Answering:
         return model
 
     def _publish(self, rows: list[Row]) -> None:
-        shard = self._shards.publish(rows)
-        self._run.progress("generate", self._done, self._total, shard=shard)
+        self._announce(self._shards.publish(rows), done=self._done, total=self._total)
 
-    def _stop_if_asked(self) -> None:
-        if self._run.stop_requested:
-            raise Stopped
+    def _announce(self, shard: str, **progress: Any) -> None:
+        self._run.progress("generate", **progress, shard=shard, sha256=self._shards.sha256(shard))
 
     def _result(self) -> dict[str, Any]:
         rows = self._shards.rows()
         generate = self._seconds["generate"]
         return {
             "completions": len(rows),
-            "shards": self._shards.names,
+            "shards": {name: self._shards.sha256(name) for name in self._shards.names},
             "metrics": {
                 "generations": _summaries(rows),
                 "tokens_per_second": round(self._tokens / generate, 1) if generate else None,

@@ -37,7 +37,7 @@ from policy.reporting import Reporter
 from policy.rollout import Reward, Rollouts, TokenPrompt, draw, prompts_of_update, score
 from rewardmodel.batching import Row, split_by_tokens
 from rewardmodel.contract import JobError
-from rewardmodel.rundir import RunDir, Stopped
+from rewardmodel.rundir import RunDir
 
 ADAM_EPSILON = 1e-5
 
@@ -85,7 +85,7 @@ def improve(
     :param prompts: what rollouts answer.
     :param shown: prompts of which an answer is shown with every update.
     :returns: the metrics of each update.
-    :raises Stopped: at the end of an update, when the supervisor asked for it.
+    :raises Stopped: when the supervisor asked for it; an update that was under way is made again on resuming.
     :raises JobError: when the numbers are no longer finite.
     """
     values = list(actor.value_head.parameters())
@@ -99,8 +99,7 @@ def improve(
         load_checkpoint(checkpoint, actor, state)
     reporter = Reporter(run)
     while len(state.history) < job.updates:
-        if run.stop_requested:
-            raise Stopped
+        run.stop_if_asked()
         update = len(state.history)
         began = time.monotonic()
         if update > 0:

@@ -1,4 +1,4 @@
-"""Progress at a steady pace: never silent for long, never a line for every token."""
+"""Progress at a steady pace: never silent for long, never a line for every token; and a job that heeds a stop."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ class Reporter:
         self._run = run
         self._reported = time.monotonic()
 
-    def step(self, stage: str, done: float, total: float, **metrics: Any) -> bool:
+    def step(self, stage: str, done: float, total: float, **metrics: Any) -> None:
         """Report a step if the last report is old enough or the step is the last.
 
-        :returns: whether it was reported; see :meth:`rewardmodel.rundir.RunDir.progress` for the arguments.
+        See :meth:`rewardmodel.rundir.RunDir.progress` for the arguments.
+
+        :raises Stopped: instead of reporting, when the supervisor asked for an end.
         """
         now = time.monotonic()
         if now - self._reported < SECONDS_BETWEEN and done < total:
-            return False
+            return
         self._reported = now
+        self._run.stop_if_asked()
         self._run.progress(stage, done, total, **metrics)
-        return True

@@ -21,7 +21,8 @@ from policy.data import read_prompts
 from policy.engines.base import check_for_ppo, check_length, start_engine
 from rewardmodel.chat import load_tokenizer, prompt_ids
 from rewardmodel.contract import JobError, read_spec
-from rewardmodel.rundir import RunDir, publish
+from rewardmodel.publish import publish
+from rewardmodel.rundir import RunDir
 
 
 def main(run: RunDir) -> None:
@@ -44,6 +45,11 @@ def main(run: RunDir) -> None:
     device = resolve_device(job.device)
     parent = Path(job.policy)
     engine = start_engine(job.engine, parent, run.attempt_path / f"{job.engine.name}.log")
+
+    def report(_: str = "") -> None:
+        run.stop_if_asked()
+        run.progress("load", message=f"Loading {engine.name}, {time.monotonic() - began:.0f} s")
+
     try:
         check_for_ppo(engine)
         run.progress("load", message="Loading the reward model")
@@ -58,9 +64,7 @@ def main(run: RunDir) -> None:
             device=device,
             seed=job.seed,
         )
-        engine.wait_until_ready(
-            lambda _: run.progress("load", message=f"Loading {engine.name}, {time.monotonic() - began:.0f} s")
-        )
+        engine.wait_until_ready(report)
         loaded = time.monotonic()
         history = improve(
             run,

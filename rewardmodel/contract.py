@@ -81,6 +81,8 @@ class RewardJob:
     """How often the dev loss is taken in one epoch."""
     patience: int = 2
     """Evaluations without a better dev loss after which training stops early."""
+    checkpoint_seconds: float = 60.0
+    """Least time between two checkpoints, seconds; longer where writing one takes over a twentieth of it."""
     dtype: Dtype = "auto"
     """Arithmetic of the backbone; auto is bfloat16 where the processor has it in hardware."""
     device: str = "auto"
@@ -100,7 +102,7 @@ class RewardJob:
             _require(getattr(self, name) >= 1, name, "must be at least 1")
         for name in ("learning_rate", "max_grad_norm"):
             _require(getattr(self, name) > 0, name, "must be positive")
-        for name in ("weight_decay", "lora_rank", "centring", "threads"):
+        for name in ("weight_decay", "lora_rank", "centring", "checkpoint_seconds", "threads"):
             _require(getattr(self, name) >= 0, name, "must not be negative")
         _require(0 < self.lora_layers <= 1, "lora_layers", "must be above 0 and at most 1")
         _require(0 <= self.warmup <= 1, "warmup", "must lie between 0 and 1")

@@ -2,8 +2,9 @@
 
 A job is a process of its own. It reads ``spec.json`` and ``data/``, tells of itself in
 ``attempt-N/progress.jsonl``, publishes folders atomically with a manifest of hashes, and ends by
-writing ``result.json``. The supervisor touches ``lease`` while it lives and creates ``stop`` to ask
-for an orderly end. Run by hand on another machine, a job finds no ``lease`` and runs until done.
+writing ``result.json``. The supervisor touches ``lease``, which holds the seconds that a touch lasts,
+while it lives, and creates ``stop`` to ask for an orderly end. Run by hand on another machine, a job
+finds no ``lease`` and runs until done.
 
 Nothing here imports torch or Django.
 """
@@ -12,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -27,97 +27,54 @@ from typing import Any
 import psutil
 
 from rewardmodel.contract import JobError
+from rewardmodel.publish import BrokenFolder, is_disk_full, publish, verify, write_json
 
 EXIT_DONE = 0
 EXIT_FAILED = 1
+EXIT_DISK_FULL = 74
+"""Failed because there was no room to write (EX_IOERR of sysexits.h); what was published before is whole."""
 EXIT_RESUMABLE = 75
 """Stopped before the end in a state from which it can go on (EX_TEMPFAIL of sysexits.h)."""
 
 LEASE_SECONDS = 30.0
+"""How long a touch of the lease lasts where the file does not say."""
 LEASE_POLL_SECONDS = 5.0
 CHECKPOINTS_KEPT = 2
-MANIFEST = "MANIFEST.json"
+CHECKPOINT_SHARE = 0.05
+"""Share of a job's time that writing checkpoints may take, at most."""
 
 
 class Stopped(Exception):
     """The job was asked to stop and has saved what it needs to go on."""
 
 
-class BrokenFolder(JobError):
-    """A published folder does not match its manifest."""
+class Busy(JobError):
+    """Another process is at work in the run directory; the job can be tried again later."""
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON so that a reader sees the old file or the whole new one, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "w", encoding="utf-8") as file:
-        json.dump(value, file, ensure_ascii=False, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    _fsync_folder(path.parent)
+class CheckpointClock:
+    """Says when the next checkpoint is due, so that checkpoints take at most :data:`CHECKPOINT_SHARE` of the time."""
 
+    def __init__(self, least_seconds: float) -> None:
+        """Start counting.
 
-def _fsync_folder(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        :param least_seconds: shortest time between two checkpoints, seconds.
+        """
+        self._least = least_seconds
+        self._wait = least_seconds
+        self._since = time.monotonic()
 
+    @property
+    def due(self) -> bool:
+        """Whether enough work was done since the last one."""
+        return time.monotonic() - self._since >= self._wait
 
-def file_sha256(path: Path) -> str:
-    """Hex SHA-256 of a file's bytes."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def publish(folder: Path, fill: Callable[[Path], None]) -> str:
-    """Make a folder appear whole or not at all, with a manifest of its files' hashes.
-
-    :param folder: the final path; it is replaced if it exists without a valid manifest.
-    :param fill: called with a temporary folder to write the files into.
-    :returns: the SHA-256 of the manifest, which names the folder's whole content.
-    """
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
-        fill(temporary)
-        files = sorted(p for p in temporary.rglob("*") if p.is_file())
-        for path in files:
-            with open(path, "rb") as file:
-                os.fsync(file.fileno())
-        manifest = {str(p.relative_to(temporary)): {"sha256": file_sha256(p), "bytes": p.stat().st_size} for p in files}
-        write_json(temporary / MANIFEST, manifest)
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.rename(temporary, folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    _fsync_folder(folder.parent)
-    return file_sha256(folder / MANIFEST)
-
-
-def verify(folder: Path, manifest_sha256: str | None = None) -> str:
-    """Check a published folder against its manifest.
-
-    :param manifest_sha256: the hash that the manifest itself must have, where it is known.
-    :returns: the hash of the manifest.
-    :raises BrokenFolder: naming the first file that is missing or differs.
-    """
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise BrokenFolder(f"{folder} has no {MANIFEST}: it was not published whole.")
-    found = file_sha256(path)
-    if manifest_sha256 is not None and found != manifest_sha256:
-        raise BrokenFolder(f"{path} is not the manifest that was recorded for it.")
-    for name, entry in json.loads(path.read_text()).items():
-        file = folder / name
-        if not file.is_file() or file.stat().st_size != entry["bytes"] or file_sha256(file) != entry["sha256"]:
-            raise BrokenFolder(f"{file} is missing or differs from its manifest.")
-    return found
+    def write(self, checkpoint: Callable[[], object]) -> None:
+        """Write a checkpoint and set when the next is due by how long that took."""
+        began = time.monotonic()
+        checkpoint()
+        self._since = time.monotonic()
+        self._wait = max(self._least, (self._since - began) * (1 / CHECKPOINT_SHARE - 1))
 
 
 class RunDir:
@@ -148,26 +105,31 @@ class RunDir:
         """Whether the supervisor asked for an orderly end."""
         return (self.path / "stop").exists()
 
+    def stop_if_asked(self) -> None:
+        """End the job in order when the supervisor asks for it.
+
+        :raises Stopped: when it does.
+        """
+        if self.stop_requested:
+            raise Stopped
+
     def publish_checkpoint(self, step: int, fill: Callable[[Path], None]) -> Path:
         """Publish ``checkpoints/step-N`` and delete all but the newest two."""
         folder = self.path / "checkpoints" / f"step-{step}"
-        folder.parent.mkdir(exist_ok=True)
         publish(folder, fill)
-        for old in self._checkpoints()[:-CHECKPOINTS_KEPT]:
+        for old in checkpoints(self.path)[:-CHECKPOINTS_KEPT]:
             shutil.rmtree(old, ignore_errors=True)
         return folder
 
     def latest_checkpoint(self) -> Path | None:
         """The newest checkpoint that matches its manifest, or None."""
-        for folder in reversed(self._checkpoints()):
-            with contextlib.suppress(BrokenFolder):
+        for folder in reversed(checkpoints(self.path)):
+            try:
                 verify(folder)
                 return folder
+            except BrokenFolder as problem:
+                print(f"A checkpoint is passed over: {problem}", file=sys.stderr, flush=True)
         return None
-
-    def _checkpoints(self) -> list[Path]:
-        found = [p for p in (self.path / "checkpoints").glob("step-*") if p.name[5:].isdigit()]
-        return sorted(found, key=lambda p: int(p.name[5:]))
 
     def finish(self, result: dict[str, Any]) -> None:
         """Write ``result.json``, the last act of a job that succeeded."""
@@ -178,12 +140,30 @@ class RunDir:
         self._progress.close()
 
 
+def checkpoints(path: Path) -> list[Path]:
+    """The checkpoints of a run directory, oldest first, unverified."""
+    found = [folder for folder in (path / "checkpoints").glob("step-*") if folder.name[5:].isdigit()]
+    return sorted(found, key=step_of)
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step after which a checkpoint was taken."""
+    return int(checkpoint.name.removeprefix("step-"))
+
+
+def leftovers(path: Path) -> list[Path]:
+    """What a killed job was in the middle of writing, in a run directory where nobody works."""
+    patterns = (".*.tmp", "checkpoints/.*.tmp", "output/.*.tmp", "attempt-*/policy-*")
+    return [left for pattern in patterns for left in path.glob(pattern)]
+
+
 @contextlib.contextmanager
 def open_run(path: Path, attempt: int | None = None) -> Iterator[RunDir]:
     """Hold a run directory exclusively for the length of a job.
 
     :param attempt: the supervisor's number of this attempt; the next free one when None.
-    :raises JobError: when there is no such directory, or another process holds it.
+    :raises JobError: when there is no such directory.
+    :raises Busy: when another process holds it.
     """
     if not path.is_dir():
         raise JobError(f"{path} is not a run directory: there is no such folder.")
@@ -193,7 +173,9 @@ def open_run(path: Path, attempt: int | None = None) -> Iterator[RunDir]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise JobError(f"Another process is already working in {path}.") from None
+            raise Busy(f"Another process is already working in {path}.") from None
+        for left in leftovers(path):
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
         run = RunDir(path, attempt)
         watcher = threading.Thread(target=_watch_lease, args=(path / "lease",), daemon=True)
         watcher.start()
@@ -216,16 +198,22 @@ def is_held(path: Path) -> bool:
 
 
 def _watch_lease(lease: Path) -> None:
-    """End this process and its children once a lease that existed is no longer renewed."""
+    """End this process and its children once a lease that existed is no longer renewed.
+
+    What counts is that its time changes, not what it says: the supervisor's clock may be another one.
+    """
     if not lease.exists():
         return
+    seconds = float(lease.read_text() or LEASE_SECONDS)
+    renewed_at = time.monotonic()
+    touched = lease.stat().st_mtime_ns
     while True:
-        time.sleep(LEASE_POLL_SECONDS)
-        try:
-            age = time.time() - lease.stat().st_mtime
-        except FileNotFoundError:
-            age = float("inf")
-        if age > LEASE_SECONDS:
+        time.sleep(min(LEASE_POLL_SECONDS, seconds / 6))
+        with contextlib.suppress(FileNotFoundError):
+            if (found := lease.stat().st_mtime_ns) != touched:
+                renewed_at, touched = time.monotonic(), found
+        age = time.monotonic() - renewed_at
+        if age > seconds:
             print(f"The supervisor has not renewed the lease for {age:.0f} s; stopping.", file=sys.stderr, flush=True)
             for child in psutil.Process().children(recursive=True):
                 with contextlib.suppress(psutil.NoSuchProcess):
@@ -238,17 +226,28 @@ def run_job(main: Callable[[RunDir], None], path: Path, attempt: int | None) -> 
 
     A :class:`JobError` is a sentence for people and is printed without a traceback.
 
-    :returns: 0 when done, 75 when stopped but resumable, 1 when failed.
+    :returns: 0 when done, 75 when stopped but resumable, 74 when the disk is full, 1 when failed otherwise.
     """
     try:
         with open_run(path, attempt) as run:
             main(run)
     except Stopped:
         return EXIT_RESUMABLE
+    except Busy as problem:
+        _say(f"error: {problem}")
+        return EXIT_RESUMABLE
     except JobError as problem:
-        print(f"error: {problem}", file=sys.stderr, flush=True)
+        _say(f"error: {problem}")
         return EXIT_FAILED
-    except Exception:
-        traceback.print_exc()
+    except Exception as problem:
+        if is_disk_full(problem):
+            _say(f"error: The disk that holds {path} is full. What was saved before is whole: make room, then go on.")
+            return EXIT_DISK_FULL
+        _say(traceback.format_exc())
         return EXIT_FAILED
     return EXIT_DONE
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError):  # the log may lie on the disk that is full
+        print(text, file=sys.stderr, flush=True)

@@ -4,6 +4,9 @@ Reads ``spec.json`` and ``data/rankings.parquet`` of the run directory and publi
 ``output/model`` (weights, tokenizer, ``reward.json``), ``output/test_scores.parquet`` and
 ``result.json``.
 
+Stopped or killed, it goes on from its last checkpoint and ends in the same weights, bit by bit on one
+machine's CPU.
+
 Left out of the usual recipe: dropout in the adapters (one or two epochs over few rankings do not
 overfit enough to pay for it), and gradient checkpointing (rows are short).
 """
@@ -12,12 +15,10 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import platform
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rewardmodel.batching import pack, split_by_tokens
 from rewardmodel.chat import load_tokenizer
@@ -34,59 +35,13 @@ from rewardmodel.data import Ranking, Rankings, read_rankings, training_steps
 from rewardmodel.evaluate import agreement, length_agreement, mean_loss, score_rankings
 from rewardmodel.losses import centring_penalty, pair_margins, ranking_loss
 from rewardmodel.model import RewardModel, Settings, new_reward_model, resolve_device, resolve_dtype
-from rewardmodel.rundir import RunDir, Stopped, publish, run_job
+from rewardmodel.publish import publish, whole_file
+from rewardmodel.rundir import CheckpointClock, RunDir, Stopped, run_job
+from rewardmodel.state import Best, MasterWeights, State, load_state, save_state
 
 MODEL_FOLDER = "output/model"
 SCALE_RANKINGS = 32
 """Training rankings, at most, on whose answers the scores' mean and scale are set."""
-
-
-class MasterWeights:
-    """Float32 copies of the trained parameters, so that small steps are not rounded away in bfloat16.
-
-    Source: Micikevicius et al. 2018, "Mixed precision training", section 3.1.
-    """
-
-    def __init__(self, model: nn.Module, job: RewardJob) -> None:
-        self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self.masters = [parameter.detach().float().clone() for parameter in self.parameters]
-        self.optimizer = torch.optim.AdamW(self.masters, lr=job.learning_rate, weight_decay=job.weight_decay)
-        self.max_grad_norm = job.max_grad_norm
-
-    def step(self, learning_rate: float) -> float:
-        """Apply and clear the gradients.
-
-        :returns: their 2-norm before clipping.
-        """
-        for master, parameter in zip(self.masters, self.parameters, strict=True):
-            master.grad = None if parameter.grad is None else parameter.grad.float()
-            parameter.grad = None
-        norm = nn.utils.clip_grad_norm_(self.masters, self.max_grad_norm).item()
-        if math.isfinite(norm):
-            self.optimizer.param_groups[0]["lr"] = learning_rate
-            self.optimizer.step()
-            self.load(self.masters)
-        return norm
-
-    @torch.no_grad()
-    def load(self, values: Sequence[Tensor]) -> None:
-        """Set the model's parameters."""
-        for parameter, value in zip(self.parameters, values, strict=True):
-            parameter.copy_(value)
-
-    def copy(self) -> list[Tensor]:
-        """The parameters as they are, to be given to :meth:`load` later."""
-        return [master.detach().clone() for master in self.masters]
-
-
-@dataclass
-class Best:
-    """The evaluation with the lowest dev loss so far."""
-
-    step: int = 0
-    loss: float = math.inf
-    weights: list[Tensor] = field(default_factory=list)
-    evaluations_since: int = 0
 
 
 def learning_rate_at(step: int, steps: int, job: RewardJob) -> float:
@@ -137,8 +92,10 @@ def train_step(
 def fit(run: RunDir, job: RewardJob, model: RewardModel, rankings: Rankings) -> dict[str, Any]:
     """The training loop; leaves the model with the weights of the lowest dev loss, or the last without dev rankings.
 
+    Goes on from the run's last checkpoint if it has one.
+
     :returns: counts and figures of the training for the result.
-    :raises Stopped: when the supervisor asks for an end.
+    :raises Stopped: when the supervisor asks for an end; a checkpoint is written first.
     :raises JobError: when the loss or its gradient is no longer a number.
     """
     train = rankings.train
@@ -147,47 +104,70 @@ def fit(run: RunDir, job: RewardJob, model: RewardModel, rankings: Rankings) -> 
     steps_per_epoch = math.ceil(len(train) / job.rankings_per_step)
     steps = job.epochs * steps_per_epoch
     evaluations = evaluation_steps(steps_per_epoch, job.epochs, job.evaluations_per_epoch) if rankings.dev else set()
-    weights = MasterWeights(model, job)
-    best = Best()
-    started, step_seconds, tokens = time.monotonic(), 0.0, 0
+    state = State(MasterWeights(model, job))
+    checkpoint = run.latest_checkpoint()
+    if checkpoint is not None:
+        load_state(checkpoint, state)
+    first = state.step
+    order: list[list[int]] = []
+    clock = CheckpointClock(job.checkpoint_seconds)
+    started = time.monotonic()
+
+    def save() -> None:
+        run.publish_checkpoint(state.step, lambda folder: save_state(folder, state))
 
     model.train()
-    for step in range(steps):
+    while state.step < steps and state.best.evaluations_since < job.patience:
         if run.stop_requested:
+            save()
             raise Stopped
-        epoch, position = divmod(step, steps_per_epoch)
-        if position == 0:
+        epoch, position = divmod(state.step, steps_per_epoch)
+        if position == 0 or not order:
             order = list(training_steps(sizes, job.rankings_per_step, job.seed, epoch))
         chosen = [train[index] for index in order[position]]
         step_started = time.monotonic()
+        torch.manual_seed(job.seed + state.step)  # of dropout, where the base model has some
         loss, accuracy = train_step(model, chosen, mean_weight, job)
-        norm = weights.step(learning_rate_at(step, steps, job))
+        norm = state.weights.step(learning_rate_at(state.step, steps, job))
+        state.step += 1
         if not (math.isfinite(loss) and math.isfinite(norm)):
             names = ", ".join(ranking.row_id for ranking in chosen)
-            raise JobError(f"The loss stopped being a number at step {step + 1}, on the rankings {names}.")
-        step_seconds += time.monotonic() - step_started
-        tokens += sum(sizes[index] for index in order[position])
-        metrics: dict[str, Any] = {"loss": loss, "accuracy": accuracy, "tokens_per_second": tokens / step_seconds}
-        if step + 1 in evaluations:
-            scores = score_rankings(model, rankings.dev, job.tokens_per_batch)
-            metrics["dev_loss"] = mean_loss(job.loss, rankings.dev, scores)
-            metrics["dev_accuracy"] = agreement(rankings.dev, scores)["accuracy"]
-            best.evaluations_since += 1
-            if metrics["dev_loss"] < best.loss:
-                best = Best(step + 1, metrics["dev_loss"], weights.copy())
-        metrics["seconds_left"] = (time.monotonic() - started) / (step + 1) * (steps - step - 1)
-        run.progress("train", step + 1, steps, **metrics)
-        if best.evaluations_since >= job.patience:
-            break
-    if best.weights:
-        weights.load(best.weights)
+            raise JobError(f"The loss stopped being a number at step {state.step}, on the rankings {names}.")
+        state.seconds += time.monotonic() - step_started
+        state.tokens += sum(ranking.tokens for ranking in chosen)
+        metrics: dict[str, Any] = {
+            "loss": loss,
+            "accuracy": accuracy,
+            "tokens_per_second": state.tokens / state.seconds,
+        }
+        if state.step in evaluations:
+            metrics |= evaluate_on_dev(model, rankings, job, state)
+        metrics["seconds_left"] = (time.monotonic() - started) / (state.step - first) * (steps - state.step)
+        run.progress("train", state.step, steps, **metrics)
+        if clock.due:
+            clock.write(save)
+    if state.best.weights:
+        state.weights.load(state.best.weights)
     return {
-        "steps": step + 1,
+        "steps": state.step,
         "steps_planned": steps,
-        "best_step": best.step if best.weights else step + 1,
-        "tokens": tokens,
-        "tokens_per_second": tokens / step_seconds,
+        "best_step": state.best.step if state.best.weights else state.step,
+        "tokens": state.tokens,
+        "tokens_per_second": state.tokens / state.seconds,
     }
+
+
+def evaluate_on_dev(model: RewardModel, rankings: Rankings, job: RewardJob, state: State) -> dict[str, Any]:
+    """Take the dev loss, and remember the weights if it is the lowest so far.
+
+    :returns: metrics of the step.
+    """
+    scores = score_rankings(model, rankings.dev, job.tokens_per_batch)
+    loss = mean_loss(job.loss, rankings.dev, scores)
+    state.best.evaluations_since += 1
+    if loss < state.best.loss:
+        state.best = Best(state.step, loss, state.weights.copy())
+    return {"dev_loss": loss, "dev_accuracy": agreement(rankings.dev, scores)["accuracy"]}
 
 
 def standardise(model: RewardModel, rankings: Sequence[Ranking], job: RewardJob) -> None:
@@ -235,9 +215,8 @@ def write_scores(path: Path, rankings: Sequence[Ranking], scores: Sequence[Tenso
         for index, score in enumerate(own.tolist())
     ]
     path.parent.mkdir(exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), temporary)
-    os.replace(temporary, path)
+    with whole_file(path) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows, schema=schema), temporary)
 
 
 def train(run: RunDir) -> None:

@@ -8,13 +8,16 @@ from contextlib import contextmanager
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import connection
+from django.db import OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
+from django.db.models import TextField
+from django.db.models.functions import Cast
+from psycopg.errors import DiskFull
 
 from annotate.embedded import EmbeddedError, services_running
 from annotate.models import Generation, Project, Run, Snapshot, User
 from annotate.services import Refused
-from annotate.services.execute import execute
+from annotate.services.execute import carry_out
 
 
 class ServiceCommand(BaseCommand):
@@ -61,14 +64,23 @@ class ServiceCommand(BaseCommand):
             numbers = ", ".join(str(g.number) for g in project.generations.all())
             raise CommandError(f"There is no generation {number} in {project.slug}; there are: {numbers}.") from None
 
+    def run_of(self, number: str) -> Run:
+        """The run whose number begins so.
+
+        :raises CommandError: when there is none, or several.
+        """
+        found = list(Run.objects.annotate(text=Cast("pk", TextField())).filter(text__startswith=number.lower())[:2])
+        if len(found) != 1:
+            raise CommandError(f"{'Several runs begin' if found else 'There is no run that begins'} with {number}.")
+        return found[0]
+
     def follow(self, run: Run) -> Run:
         """Carry out a run here, telling of it as it goes.
 
         :raises CommandError: with the run's error and its last log lines when it fails.
         """
-        if not execute(run.pk, on_progress=self.tell):
+        if not carry_out(run, on_progress=self.tell):
             raise CommandError(f"Run {run.pk} was taken by a worker; see its page.")
-        run.refresh_from_db()
         if run.state != Run.State.SUCCEEDED:
             raise CommandError(f"{run.get_kind_display()} {run.get_state_display()}: {run.error}\n{run.log_tail}")
         return run
@@ -114,8 +126,12 @@ def check_tables() -> None:
 
 @contextmanager
 def sentences() -> Iterator[None]:
-    """Turn what services refuse into a command's one-sentence error."""
+    """Turn what services refuse, and what the database has no room for, into a command's one-sentence error."""
     try:
         yield
     except (Refused, EmbeddedError) as problem:
         raise CommandError(str(problem)) from problem
+    except OperationalError as problem:
+        if not isinstance(problem.__cause__, DiskFull):
+            raise
+        raise CommandError(f"The database's disk is full and nothing was changed: {problem}") from problem

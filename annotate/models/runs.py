@@ -7,6 +7,7 @@ import uuid
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 
@@ -31,8 +32,15 @@ class Run(models.Model):
     kind = models.CharField(max_length=20, choices=Kind)
     state = models.CharField(max_length=10, choices=State, default=State.QUEUED)
     attempt = models.PositiveIntegerField(default=0)
+    attempts_lost = models.PositiveSmallIntegerField(
+        default=0, help_text=_("Attempts whose worker or process was killed since a person last asked for the run.")
+    )
+    cancel_requested = models.BooleanField(default=False)
     key = models.CharField(max_length=80, help_text=_("At most one run with this key is queued or running."))
     job = models.JSONField(help_text=_("The job's settings, as in spec.json."))
+    input_hashes = models.JSONField(
+        default=dict, blank=True, help_text=_("SHA-256 of each file that the run's process reads, by path.")
+    )
     selection = models.JSONField(
         default=dict, blank=True, help_text=_("Which of the project's rows it reads, such as the prompts' splits.")
     )
@@ -58,7 +66,7 @@ class Run(models.Model):
     error = models.TextField(blank=True)
     log_tail = models.TextField(blank=True)
     result = models.JSONField(null=True, blank=True)
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)  # by the clock that the sweeper reads
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
 
@@ -90,6 +98,16 @@ class Run(models.Model):
     def active(self) -> bool:
         """Whether it still waits or works."""
         return self.state in (self.State.QUEUED, self.State.RUNNING)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether its process was asked to end and has not yet."""
+        return self.state == self.State.RUNNING and self.cancel_requested
+
+    @property
+    def ended_early(self) -> bool:
+        """Whether it ended without a result, so that it can be gone on with."""
+        return self.state in (self.State.FAILED, self.State.CANCELLED)
 
 
 class RunEvent(models.Model):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 from django.conf import settings
@@ -10,11 +11,23 @@ from django.utils.translation import gettext as _
 
 from annotate.models import Run
 from annotate.services import Refused
+from rewardmodel.rundir import checkpoints, step_of
 
 
 def run_folder(run: Run) -> Path:
     """The run directory of a run."""
     return Path(settings.RUNS_DIR) / str(run.pk)
+
+
+def resume_step(run: Run) -> int | None:
+    """The step of the checkpoint that a run would go on from; None where it has none."""
+    saved = checkpoints(run_folder(run))
+    return step_of(saved[-1]) if saved else None
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Delete the checkpoints of a run directory."""
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
 
 def stored(path: Path) -> str:

@@ -1,4 +1,7 @@
-"""Writing a run's inputs: ``spec.json`` and ``data/`` of its run directory, whole and once."""
+"""A run's inputs: ``spec.json`` and ``data/`` of its run directory, written whole and once, and never changed.
+
+Their hashes are kept in the run's row, so that a later attempt works on what the first one did, or not at all.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,15 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from django.utils.translation import gettext as _
 
 from annotate.models import Run, Split
+from annotate.services import Refused
 from annotate.services.files import run_folder
 from annotate.services.snapshots import rankings
 from policy.contract import PROMPTS_FILE
 from rewardmodel.contract import RANKINGS_FILE
-from rewardmodel.rundir import write_json
+from rewardmodel.publish import file_sha256, whole_file, write_json
 
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 PROMPTS = pa.schema([("prompt_id", pa.string()), ("split", pa.string()), ("messages", MESSAGES)])
@@ -30,11 +35,34 @@ RANKINGS = pa.schema(
 )
 
 
-def write(run: Run) -> None:
-    """Write what a run's process reads; ``spec.json`` comes last and marks the rest as whole."""
+def prepare(run: Run) -> None:
+    """Write what a run's process reads, or check that it is what an earlier attempt found.
+
+    :raises Refused: naming the file that was changed or removed since.
+    """
     folder = run_folder(run)
-    if (folder / "spec.json").exists():
+    if run.input_hashes:
+        _check(run, folder)
         return
+    if not (folder / "spec.json").exists():
+        _write(run, folder)
+    files = [folder / "spec.json", *sorted((folder / "data").iterdir())]
+    run.input_hashes = {str(path.relative_to(folder)): file_sha256(path) for path in files}
+    run.save(update_fields=["input_hashes"])
+
+
+def _check(run: Run, folder: Path) -> None:
+    for name, sha256 in run.input_hashes.items():
+        path = folder / name
+        if not path.is_file() or file_sha256(path) != sha256:
+            raise Refused(
+                _("%(file)s was changed or removed after this run began: put it back, or start a new run.")
+                % {"file": path}
+            )
+
+
+def _write(run: Run, folder: Path) -> None:
+    """Write the inputs; ``spec.json`` comes last and marks the rest as whole."""
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "data").mkdir(parents=True)
     (folder / "output").mkdir()
@@ -47,7 +75,7 @@ def write(run: Run) -> None:
 
 def _write_rankings(run: Run, path: Path) -> None:
     assert run.snapshot is not None
-    with pq.ParquetWriter(path, RANKINGS) as writer:
+    with whole_file(path) as temporary, pq.ParquetWriter(temporary, RANKINGS) as writer:
         rows = [vars(ranking) for ranking in rankings(run.snapshot)]
         writer.write_table(pa.Table.from_pylist(rows, schema=RANKINGS))
 
@@ -60,4 +88,5 @@ def _write_prompts(run: Run, path: Path) -> None:
     }[Run.Kind(run.kind)]
     prompts = run.project.prompts.filter(split__in=splits).order_by("pk")
     rows = [{"prompt_id": str(p.pk), "split": p.split, "messages": p.messages} for p in prompts]
-    pq.write_table(pa.Table.from_pylist(rows, schema=PROMPTS), path)
+    with whole_file(path) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows, schema=PROMPTS), temporary)

@@ -15,7 +15,7 @@ from typing import Any
 
 from annotate.models import Generation, Project, RewardModel, Run, User
 from annotate.services import Refused, measure, promotion, runs, simulate
-from annotate.services.execute import execute
+from annotate.services.execute import carry_out
 
 Say = Callable[[str], None]
 
@@ -85,8 +85,7 @@ class Loop:
         )
 
     def _carry_out(self, run: Run) -> Run:
-        execute(run.pk, on_progress=self._tell)
-        run.refresh_from_db()
+        carry_out(run, on_progress=self._tell)
         if run.state != Run.State.SUCCEEDED:
             raise Refused(f"{run.get_kind_display()} {run.get_state_display()}: {run.error}\n{run.log_tail}")
         return run

@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from annotate.models import Criterion, Generation, GuidelineVersion, Membership, Project, User
 from annotate.services import Refused, audit, files
 from annotate.services.description import ProjectDescription
-from rewardmodel.rundir import BrokenFolder, verify
+from rewardmodel.publish import BrokenFolder, verify
 
 DEFAULT_MODEL = "SmolLM2-135M-Instruct"
 

@@ -6,23 +6,43 @@ model belongs to its run.
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from annotate.models import Completion, Generation, RewardModel, Run, Signal
 from annotate.services import Refused, items
 from annotate.services.files import run_folder, stored
-from rewardmodel.rundir import verify
+from rewardmodel.publish import BrokenFolder, file_sha256, verify
 
 log = logging.getLogger(__name__)
 
+MODEL_FIELDS: dict[str, type] = {"model": str, "manifest_sha256": str, "metrics": dict}
+COMPLETION_FIELDS: dict[str, type] = {"shards": dict, "metrics": dict}
+RESULT_FIELDS = {
+    Run.Kind.GENERATE: COMPLETION_FIELDS,
+    Run.Kind.EVALUATE: COMPLETION_FIELDS,
+    Run.Kind.TRAIN_REWARD: MODEL_FIELDS,
+    Run.Kind.IMPROVE: MODEL_FIELDS,
+}
+"""What ``result.json`` must hold beside its kind."""
 
-def shard(run: Run, path: Path) -> None:
-    """Register a published file of completions; a *generate* run's become items at once."""
+
+def shard(run: Run, name: str, sha256: str) -> None:
+    """Register a published file of completions; a *generate* run's become items at once.
+
+    :param name: the file's path within the run directory.
+    :param sha256: of the file, as the job announced it.
+    :raises Refused: when the file is not the one that the job wrote.
+    """
+    path = _inside(run, name)
+    if not path.is_file() or file_sha256(path) != sha256:
+        raise Refused(_("%(file)s is not the file that the run wrote; nothing of it was registered.") % {"file": path})
     rows = pq.read_table(path).to_pylist()
     generations = {g.number: g for g in run.project.generations.all()}
     sampling = run.job["sampling"]
@@ -76,17 +96,46 @@ def _register_scores(run: Run, rows: list[dict[str, Any]], generations: dict[int
     )
 
 
+def read_result(run: Run) -> dict[str, Any]:
+    """Read and check ``result.json`` of a run directory.
+
+    :raises Refused: naming the file, when it is missing or not the result of this run.
+    """
+    path = run_folder(run) / "result.json"
+    if not path.exists():
+        raise Refused(_("The process ended without %(file)s.") % {"file": path})
+    needed = {"kind": str, **RESULT_FIELDS[Run.Kind(run.kind)]}
+    try:
+        outcome: Any = json.loads(path.read_text())
+    except ValueError:
+        outcome = None
+    fits = isinstance(outcome, dict) and all(isinstance(outcome.get(name), kind) for name, kind in needed.items())
+    if not fits or outcome["kind"] != run.kind:
+        raise Refused(
+            _(
+                "%(file)s is not the result of this run, so nothing was registered: delete it and resume the run "
+                "to have it made again."
+            )
+            % {"file": path}
+        )
+    result: dict[str, Any] = outcome
+    return result
+
+
 def result(run: Run, outcome: dict[str, Any]) -> Generation | RewardModel | None:
     """Register the result of a finished run, in the caller's transaction.
 
+    :param outcome: what :func:`read_result` gave.
     :returns: the model that it made, if it made one.
-    :raises Refused: when the published folder does not match its manifest.
+    :raises Refused: when a file that it published is not as it was published.
     """
     type(run.project).objects.select_for_update().get(pk=run.project_id)
     if run.kind == Run.Kind.TRAIN_REWARD:
         return _register_reward_model(run, outcome)
     if run.kind == Run.Kind.IMPROVE:
         return _register_generation(run, outcome)
+    for name, sha256 in outcome["shards"].items():
+        shard(run, name, sha256)  # again, for those that a supervisor did not live to register
     if run.kind == Run.Kind.EVALUATE:
         _register_evaluation(run, outcome)
     return None
@@ -131,9 +180,21 @@ def _register_evaluation(run: Run, outcome: dict[str, Any]) -> None:
 
 
 def _published(run: Run, outcome: dict[str, Any]) -> Path:
-    folder = run_folder(run) / outcome["model"]
-    verify(folder, outcome["manifest_sha256"])
+    folder = _inside(run, outcome["model"])
+    try:
+        verify(folder, outcome["manifest_sha256"])
+    except BrokenFolder as problem:
+        sentence = _("%(problem)s Nothing was registered; delete %(file)s and resume the run to have it made again.")
+        raise Refused(sentence % {"problem": problem, "file": run_folder(run) / "result.json"}) from problem
     return folder
+
+
+def _inside(run: Run, name: str) -> Path:
+    """A path within the run directory, which a name in a file that was changed by hand could lead out of."""
+    path = run_folder(run) / name
+    if not path.resolve().is_relative_to(run_folder(run).resolve()):
+        raise Refused(_("%(file)s is not in the folder of its run, so nothing was registered.") % {"file": path})
+    return path
 
 
 def follow_up(run: Run, made: Generation | RewardModel | None) -> None:

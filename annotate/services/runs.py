@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,13 +17,16 @@ from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
 from annotate.models import Generation, Project, RewardModel, Run, Snapshot, Split, User
-from annotate.services import Conflict, Refused, audit, files
+from annotate.services import Conflict, Refused, audit, files, space
 from annotate.services.generations import serving
 from annotate.services.snapshots import create_snapshot
 from policy.contract import EvaluateJob, GenerateJob, ImproveJob, Sampling
 from rewardmodel.contract import JobError, RewardJob, parse_job
 
 log = logging.getLogger(__name__)
+
+RING_SECONDS = 2.0
+"""How long a request waits for the broker, at most."""
 
 Settings = dict[str, Any]
 """Fields of a job that differ from their defaults."""
@@ -202,10 +206,17 @@ def call_worker(run: Run) -> None:
         except run_job.OperationalError:
             log.warning("The broker cannot be reached; run %s waits for the next sweep.", run.pk)
 
-    transaction.on_commit(send)
+    def ring() -> None:
+        # A broker's host that swallows packets keeps a connection waiting for minutes; a page must not wait so long.
+        ringing = threading.Thread(target=send, daemon=True)
+        ringing.start()
+        ringing.join(RING_SECONDS)
+
+    transaction.on_commit(ring)
 
 
 def _launch(project: Project, kind: Run.Kind, job: Settings, *, actor: User | None, ring: bool, **inputs: Any) -> Run:
+    space.check(kind, job)
     try:
         with transaction.atomic():
             run = Run.objects.create(project=project, kind=kind, key=kind, job=job, requested_by=actor, **inputs)

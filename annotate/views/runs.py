@@ -1,18 +1,22 @@
-"""Runs: the list, and one run as it goes."""
+"""Runs: the list, one run as it goes, stopping it and going on with it."""
 
 from __future__ import annotations
 
 import uuid
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any
 
+from django.contrib import messages
 from django.http import HttpResponse, JsonResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_GET, require_POST
 
 from annotate.access import LEAD, SignedInRequest, get_project, get_run
 from annotate.models import Run
+from annotate.services import Refused, control
+from annotate.services.files import resume_step
 from annotate.views.metrics import UNCHARTED, measure_of, place_of, stage_name
 from annotate.views.paging import page_of
 
@@ -32,7 +36,8 @@ def runs(request: SignedInRequest, slug: str) -> HttpResponse:
 def run(request: SignedInRequest, slug: str, pk: uuid.UUID) -> HttpResponse:
     """One run: what went in, how it goes, what came out."""
     run = get_run(request, slug, pk)
-    context = {**_live(run), "job": _flat(run.job), "answers": run.completions.count(), "tab": "runs"}
+    answers = run.completions.count()
+    context = {**_live(run), "job": _flat(run.job), "answers": answers, "tab": "runs"}
     return render(request, "runs/page.html", context)
 
 
@@ -41,10 +46,30 @@ def run(request: SignedInRequest, slug: str, pk: uuid.UUID) -> HttpResponse:
 def live(request: SignedInRequest, slug: str, pk: uuid.UUID) -> HttpResponse:
     """The part of the page that changes while a run goes on."""
     run = get_run(request, slug, pk)
-    response = render(request, "runs/live.html", _live(run))
+    response = render(request, "runs/polled.html", _live(run))
     if not run.active:
         response["HX-Refresh"] = "true"  # what came out is shown by the whole page
     return response
+
+
+@require_POST
+def cancel(request: SignedInRequest, slug: str, pk: uuid.UUID) -> HttpResponse:
+    """Stop a run in order."""
+    return _control(request, get_run(request, slug, pk), control.cancel)
+
+
+@require_POST
+def resume(request: SignedInRequest, slug: str, pk: uuid.UUID) -> HttpResponse:
+    """Go on with a run that ended early."""
+    return _control(request, get_run(request, slug, pk), control.resume)
+
+
+def _control(request: SignedInRequest, run: Run, change: Callable[..., Run]) -> HttpResponse:
+    try:
+        change(run=run, actor=request.user)
+    except Refused as refusal:
+        messages.error(request, str(refusal))
+    return redirect("run", slug=run.project.slug, pk=run.pk)
 
 
 @require_GET
@@ -74,6 +99,7 @@ def _live(run: Run) -> dict[str, Any]:
         "run": run,
         "stage": stage_name(stage),
         "update": _update_at_work(run.progress, stage),
+        "resumes_at": resume_step(run),
         "table": table,
     }
 
@@ -85,13 +111,18 @@ def _update_at_work(progress: dict[str, Any], stage: str) -> int | None:
 
 
 def _series(run: Run) -> list[dict[str, Any]]:
-    """The numbers of the latest attempt's progress, by stage and name, in the order they came."""
+    """The numbers of the progress, by stage and name; where an attempt went over the same ground, its own."""
     found: dict[tuple[str, str], tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
-    events = run.events.filter(attempt=run.attempt).order_by("sequence")
-    for stage, done, metrics in events.values_list("stage", "done", "metrics"):
+    events = run.events.order_by("attempt", "sequence")
+    begun: set[tuple[int, str, str]] = set()
+    for attempt, stage, done, metrics in events.values_list("attempt", "stage", "done", "metrics"):
         for name, value in metrics.items():
             if name not in UNCHARTED and isinstance(value, (int, float)) and not isinstance(value, bool):
                 xs, ys = found[stage, name]
+                if (attempt, stage, name) not in begun:
+                    begun.add((attempt, stage, name))
+                    kept = sum(x < done for x in xs)
+                    del xs[kept:], ys[kept:]
                 xs.append(done)
                 ys.append(value)
     return [

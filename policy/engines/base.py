@@ -122,8 +122,13 @@ def generate(
 
 
 def decode(tokenizer: PreTrainedTokenizerBase, token_ids: list[int]) -> str:
-    """The text of an answer, without special tokens and a last character of which only some bytes were drawn."""
-    return str(tokenizer.decode(token_ids, skip_special_tokens=True)).removesuffix("\N{REPLACEMENT CHARACTER}")
+    """The text of an answer, without special tokens."""
+    return whole_characters(str(tokenizer.decode(token_ids, skip_special_tokens=True)))
+
+
+def whole_characters(text: str) -> str:
+    """A text without a last character of which only some bytes were drawn."""
+    return text.removesuffix("\N{REPLACEMENT CHARACTER}")
 
 
 def end_token_ids(model: Path, tokenizer: PreTrainedTokenizerBase) -> list[int]:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
-from policy.engines.base import Completion, Request
+from policy.engines.base import Completion, Request, whole_characters
 from rewardmodel.chat import turns
 
 EXACTLY = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
@@ -74,7 +74,7 @@ def completion(answer: Any) -> Completion:
         raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
     choice = read.choices[0]
     return Completion(
-        text=choice.message.content or "",
+        text=whole_characters(choice.message.content or ""),
         token_count=read.usage.completion_tokens,
         finish_reason="stop" if choice.finish_reason == "stop" else "length",
         token_ids=choice.token_ids or [],

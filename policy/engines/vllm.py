@@ -13,10 +13,11 @@ import contextlib
 import importlib.util
 import json
 import os
+import queue
 import re
-import selectors
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -84,17 +85,16 @@ class VllmEngine:
                 text=True,
             )
         self._ready = False
+        # Read by a thread, so that whoever waits can be told of it, and can leave, even if the worker hangs.
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def wait_until_ready(self, on_wait: OnWait | None = None) -> None:
         """Block until vLLM has loaded the model; see :meth:`policy.engines.base.Engine.wait_until_ready`."""
         if self._ready:
             return
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._stdout, selectors.EVENT_READ)
-            while not selector.select(WAIT_SECONDS):
-                if on_wait is not None:
-                    on_wait("")
-        self.version = self._receive()["version"]
+        self.version = self._receive(on_wait)["version"]
         self._ready = True
 
     def stream(self, requests: Sequence[Request], on_wait: OnWait | None = None) -> Iterator[tuple[int, Completion]]:
@@ -103,16 +103,11 @@ class VllmEngine:
         if not requests:
             return
         self._send({"do": "generate", "requests": [asdict(request) for request in requests]})
-        left = len(requests)
-        while left:
-            answer = self._receive()
-            if "index" in answer:
-                left -= 1
-                ids = answer["token_ids"]
-                text = decode(self._tokenizer, ids)
-                yield answer["index"], Completion(text, len(ids), answer["finish_reason"], ids, answer["logprobs"])
-            elif on_wait is not None:
-                on_wait("")
+        for _ in requests:
+            answer = self._receive(on_wait)
+            ids = answer["token_ids"]
+            text = decode(self._tokenizer, ids)
+            yield answer["index"], Completion(text, len(ids), answer["finish_reason"], ids, answer["logprobs"])
 
     def load_weights(self, folder: Path) -> None:
         """Swap the weights in place and forget everything computed with the old ones."""
@@ -129,6 +124,7 @@ class VllmEngine:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._reader.join()
         self._stdout.close()
 
     @property
@@ -151,12 +147,25 @@ class VllmEngine:
         except BrokenPipeError:
             raise JobError(self._how_it_ended()) from None
 
-    def _receive(self) -> dict[str, Any]:
-        line = self._stdout.readline()
-        if not line:
-            raise JobError(self._how_it_ended())
-        message: dict[str, Any] = json.loads(line)
-        return message
+    def _read(self) -> None:
+        """Queue what the worker says, and an empty line when it has ended."""
+        for line in self._stdout:
+            self._lines.put(line)
+        self._lines.put("")
+
+    def _receive(self, on_wait: OnWait | None = None) -> dict[str, Any]:
+        while True:
+            try:
+                line = self._lines.get(timeout=WAIT_SECONDS)
+            except queue.Empty:
+                if on_wait is not None:
+                    on_wait("")
+                continue
+            if not line:
+                self._lines.put(line)  # for whoever asks again
+                raise JobError(self._how_it_ended())
+            message: dict[str, Any] = json.loads(line)
+            return message
 
     def _how_it_ended(self) -> str:
         """One sentence with the cause, then the end of the log."""

@@ -30,7 +30,7 @@ from annotate.services.backup import Backup, make_backup
 from annotate.services.files import run_folder, stored
 from annotate.services.projects import default_model
 from annotate.services.restore import Restored
-from rewardmodel.rundir import MANIFEST, publish, write_json
+from rewardmodel.publish import MANIFEST, publish, write_json
 from tests.annotate.factory import world
 from tests.annotate.lineage import Turn, turn
 from tests.policy.conftest import make_model

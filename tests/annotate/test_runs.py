@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import threading
 import uuid
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from django.conf import settings
 from django.db import connections
-from django.utils import timezone
 
 from annotate.models import AuditEvent, Completion, Generation, Item, RewardModel, Run
 from annotate.services import Conflict, Refused, promotion
-from annotate.services.execute import execute, sweep
+from annotate.services.execute import execute
 from annotate.services.files import check_model_folder, run_folder
 from annotate.services.generations import serving
 from annotate.services.items import make_evaluate_items
 from annotate.services.loop import Loop
 from annotate.services.runs import launch_evaluate, launch_generate, launch_improve, launch_train_reward
-from tests.annotate.factory import World, completions, model_folder, run, world
+from tests.annotate.factory import World, completions, model_folder, world
 from tests.policy.conftest import make_model
 
 pytestmark = pytest.mark.django_db
@@ -167,27 +164,6 @@ def test_a_run_is_carried_out_once_however_often_it_is_rung(stage: World, real_m
     assert [execute(asked.pk), execute(asked.pk)] == [True, False]
     asked.refresh_from_db()
     assert (asked.attempt, asked.state) == (1, "succeeded")
-
-
-def test_a_valid_result_is_registered_without_running_again(stage: World, engine_in_process: None) -> None:
-    asked = launch_generate(project=stage.project, actor=None, ring=False)
-    run_folder(asked).mkdir(parents=True)
-    (run_folder(asked) / "result.json").write_text(json.dumps({"kind": "generate"}))
-    assert execute(asked.pk)
-    asked.refresh_from_db()
-    assert (asked.state, asked.result) == ("succeeded", {"kind": "generate"})
-    assert not (run_folder(asked) / "attempt-1").exists()
-
-
-def test_the_sweeper_rings_for_lost_runs_and_gives_up_after_three_attempts(stage: World) -> None:
-    long_ago = timezone.now() - timedelta(minutes=5)
-    lost = run(stage.project, state="running", attempt=1, heartbeat_at=long_ago)
-    given_up = run(stage.project, state="running", attempt=3, heartbeat_at=long_ago)
-    alive = run(stage.project, state="running", attempt=1, heartbeat_at=timezone.now())
-    Run.objects.update(created_at=long_ago)
-    assert sweep() == [lost]
-    states = {r.pk: r.state for r in Run.objects.all()}
-    assert (states[lost.pk], states[given_up.pk], states[alive.pk]) == ("queued", "failed", "running")
 
 
 def test_evaluate_items_pair_one_answer_of_each_generation_a_test_prompt(stage: World) -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 from tests import drill as package
 from tests.drill.outcome import Outcome, table
 
-PARTS = {"outcome", "__main__"}
+PARTS = {"outcome", "trainers", "__main__"}
 DRILLS = sorted(module.name for module in pkgutil.iter_modules(package.__path__) if module.name not in PARTS)
 
 

@@ -103,7 +103,7 @@ def drill() -> list[Outcome]:
                     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
                 ],
             )
-            alive = _in_a_bare_page(browser)
+            alive, stopped = _in_a_bare_page(browser), _stopped_by_the_policy(browser, address)
             watch = Watch()
             pages = {name: _signed_in(browser, address, name, watch) for name in ("alice", "bob", "root")}
             for visit in hostile_stage.visits(stage):
@@ -114,10 +114,10 @@ def drill() -> list[Outcome]:
                 watch.look(pages[visit.person])
             _rate(pages["bob"], address, watch, hostile_stage, stage)
             browser.close()
-    return _outcomes(watch, alive)
+    return _outcomes(watch, alive, stopped)
 
 
-def _outcomes(watch: Watch, alive: int) -> list[Outcome]:
+def _outcomes(watch: Watch, alive: int, stopped: bool) -> list[Outcome]:
     from tests.hostile import TEXTS
 
     for line in [*watch.ran, *watch.broken, *watch.asked, *watch.active, *watch.failed][:20]:
@@ -138,6 +138,12 @@ def _outcomes(watch: Watch, alive: int) -> list[Outcome]:
             f"≥ {DANGEROUS}",
             met=alive >= DANGEROUS,
         ),
+        Outcome(
+            "a handler planted in a page of the site",
+            "stopped by the policy, and seen" if stopped else "not stopped or not seen",
+            "stopped and seen",
+            met=stopped,
+        ),
     ]
 
 
@@ -145,20 +151,33 @@ def _in_a_bare_page(browser: Any) -> int:
     """How many of the texts run something or ask another site, where nothing escapes them."""
     from tests.hostile import TEXTS
 
-    context = browser.new_context()
-    context.add_init_script(WATCH)
+    page = browser.new_context().new_page()
+    page.add_init_script(WATCH)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "evil" in request.url else None)
+    page.on("dialog", lambda dialog: dialog.dismiss())
     alive = 0
     for text in TEXTS:
-        page = context.new_page()
-        asked: list[str] = []
-        page.on("request", lambda request, asked=asked: asked.append(request.url) if "evil" in request.url else None)
+        asked.clear()
         page.goto("about:blank")
         page.evaluate("(text) => { document.open(); document.write(text); document.close(); }", text)
         page.wait_for_timeout(30)
-        alive += bool(asked or page.evaluate("window.__ran.length"))
-        page.close()
-    context.close()
+        alive += bool(asked or page.evaluate("window.__ran?.length"))
+    page.context.close()
     return alive
+
+
+def _stopped_by_the_policy(browser: Any, address: str) -> bool:
+    """Whether markup that got into a page would run nothing, and the detectors see that it tried."""
+    page = browser.new_context().new_page()
+    page.add_init_script(WATCH)
+    page.goto(f"{address}/sign-in")
+    page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=canary()>')")
+    page.wait_for_timeout(300)
+    ran, broken = page.evaluate("[window.__ran, window.__broken]")
+    found = "IMG onerror" in page.evaluate(FIND_ACTIVE_MARKUP)
+    page.context.close()
+    return not ran and bool(broken) and found
 
 
 def _signed_in(browser: Any, address: str, name: str, watch: Watch) -> Any:

@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from annotate.services.projects import DEFAULT_MODEL
-from rewardmodel.rundir import publish
+from rewardmodel.publish import publish
 from tests.policy.conftest import make_model
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -20,7 +20,6 @@ from policy.engines.base import Request, decode, generate, make_request, request
 from policy.engines.transformers import draw_tokens
 from rewardmodel.chat import Message, load_tokenizer, prompt_ids
 from rewardmodel.contract import JobError
-from rewardmodel.rundir import Stopped
 from tests.policy.conftest import ROOT, make_model, make_tokenizer
 
 
@@ -137,15 +136,27 @@ def test_an_engine_knows_its_name_and_its_version(any_engine):
     assert re.fullmatch(patterns[any_engine.name], any_engine.version)
 
 
-def test_whoever_waits_for_answers_is_called_now_and_then_and_can_end_it(tiny_model, tmp_path, monkeypatch):
-    monkeypatch.setattr("policy.engines.transformers.WAIT_SECONDS", 0.0)
-    engine = start_engine(EngineConfig(name="transformers", dtype="float32"), tiny_model, tmp_path / "log")
+def test_whoever_waits_for_answers_is_called_meanwhile(engine, prompt, monkeypatch):
+    monkeypatch.setattr(f"policy.engines.{engine.name}.WAIT_SECONDS", 0.0)
+    heard: list[str] = []
+    assert len(list(engine.stream(requests_for(prompt, 3), heard.append))) == 3
+    assert set(heard) == {""}
 
-    def stop(trouble: str) -> None:
-        raise Stopped
 
-    with pytest.raises(Stopped):
-        list(engine.stream(requests_for(chat(tiny_model, "Wait."), 1), stop))
+def test_whoever_waits_is_called_while_vllm_hangs(vllm_engine, prompt, monkeypatch):
+    monkeypatch.setattr("policy.engines.vllm.WAIT_SECONDS", 0.1)
+    vllm_engine.wait_until_ready()
+    worker = psutil.Process(vllm_engine.pid)
+    worker.suspend()
+    heard: list[str] = []
+
+    def wake_it_after_a_while(trouble: str) -> None:
+        heard.append(trouble)
+        if len(heard) == 3:
+            worker.resume()
+
+    assert len(list(vllm_engine.stream(requests_for(prompt, 2), wake_it_after_a_while))) == 2
+    assert len(heard) >= 3
 
 
 def test_vllm_that_cannot_start_says_so_with_the_end_of_its_log(tmp_path):
@@ -155,6 +166,8 @@ def test_vllm_that_cannot_start_says_so_with_the_end_of_its_log(tmp_path):
     with pytest.raises(
         JobError, match=r"^vLLM could not start \(exit status 1\): .*Error: .+\nThe end of .*vllm\.log:\n"
     ):
+        engine.wait_until_ready()
+    with pytest.raises(JobError, match="could not start"):
         engine.wait_until_ready()
     engine.close()
 

@@ -67,7 +67,7 @@ def test_the_first_files_are_small_and_each_is_announced_when_it_is_whole(tiny_m
     prompts_in = [pq.read_table(run_dir / shard).num_rows // 3 for shard in result["shards"]]
     assert prompts_in == [1, 2, 4, 4, 1]
     announced = [line["metrics"]["shard"] for line in progress_of(run_dir) if "shard" in line["metrics"]]
-    assert announced == result["shards"]
+    assert announced == list(result["shards"])
 
 
 def test_a_second_attempt_keeps_what_was_published_and_answers_the_rest(tiny_model, tmp_path):
@@ -83,7 +83,7 @@ def test_a_second_attempt_keeps_what_was_published_and_answers_the_rest(tiny_mod
         (r["prompt_id"], r["sample"], r["text"]) for r in expected
     ]
     announced = [line["metrics"]["shard"] for line in progress_of(cut, 2) if "shard" in line["metrics"]]
-    assert announced == result["shards"]
+    assert announced == list(result["shards"])
 
 
 def test_a_run_whose_answers_are_all_there_loads_no_model(tiny_model, tmp_path):

@@ -74,6 +74,11 @@ def test_an_empty_chat_is_put_as_an_empty_turn(own, tmp_path):
     assert own.chats[-1].body["messages"] == [{"role": "user", "content": ""}]
 
 
+def test_a_last_character_that_came_in_part_is_left_out(own, tmp_path):
+    own.well = Reply(body=chat_completion("Gut\N{REPLACEMENT CHARACTER}", finish_reason="length"))
+    assert generate(ready_engine(own, tmp_path), [request()])[0].text == "Gut"
+
+
 @pytest.mark.parametrize(("reason", "expected"), [("stop", "stop"), ("length", "length"), ("content_filter", "length")])
 def test_an_answer_that_was_cut_off_is_told_from_one_that_ended(own, tmp_path, reason, expected):
     own.well = Reply(body=chat_completion(finish_reason=reason))

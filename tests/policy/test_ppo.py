@@ -98,12 +98,17 @@ def test_an_interrupted_run_ends_in_the_same_weights_as_a_straight_one(tiny_mode
     job = replace(JOB, updates=3)
     straight, straight_history = run_ppo(tmp_path / "straight", tiny_model, job)
 
-    def stop_during_the_first_update(conversations):
-        (tmp_path / "cut" / "stop").touch()
+    updates_begun = 0
+
+    def stop_during_the_second_update(conversations):
+        nonlocal updates_begun
+        updates_begun += 1
+        if updates_begun == 2:
+            (tmp_path / "cut" / "stop").touch()
         return brevity(conversations)
 
     with pytest.raises(Stopped):
-        run_ppo(tmp_path / "cut", tiny_model, job, stop_during_the_first_update)
+        run_ppo(tmp_path / "cut", tiny_model, job, stop_during_the_second_update)
     assert [line["done"] for line in progress_of(tmp_path / "cut") if line["stage"] == "ppo"] == [1]
     (tmp_path / "cut" / "stop").unlink()
     resumed, resumed_history = run_ppo(tmp_path / "cut", tiny_model, job, attempt=2)

@@ -15,7 +15,8 @@ from policy.train import main
 from rewardmodel.chat import load_tokenizer
 from rewardmodel.contract import JobError
 from rewardmodel.model import Settings, new_reward_model
-from rewardmodel.rundir import open_run, verify
+from rewardmodel.publish import verify
+from rewardmodel.rundir import open_run
 from tests.policy.conftest import ROOT, make_model, progress_of, write_run
 
 TRANSFORMERS = EngineConfig(name="transformers", dtype="float32")

@@ -27,10 +27,11 @@ from django.db import DatabaseError, transaction
 from annotate import environment
 from annotate.embedded import EmbeddedError, services_running
 from annotate.models import Item, Project, Run
-from annotate.services import Refused, execute
+from annotate.services import Refused
 from annotate.services.projects import default_model
 from annotate.services.runs import call_worker, launch_generate
 from annotate.services.sample import create_sample
+from annotate.services.sweep import requeue_abandoned
 from annotate.supervisor import ChildDied, Supervisor
 from tools.progress import Stages
 
@@ -165,7 +166,7 @@ def _sample_run() -> Run | None:
         with transaction.atomic():
             sample = create_sample()
             _write_private(_sign_ins_file(), json.dumps([vars(sign_in) for sign_in in sample.sign_ins], indent=1))
-    for run in execute.requeue_abandoned():
+    for run in requeue_abandoned():
         call_worker(run)
     if Item.objects.exists() or not _sign_ins_file().exists():
         return None
@@ -197,9 +198,9 @@ def _start(supervisor: Supervisor, port: int) -> None:
     light = ["-Q", "light", "-c", "1", "-n", "light@%h", "-B", "-s", str(settings.HONE_DATA_DIR / "celerybeat")]
     python = [sys.executable, "-m"]
     supervisor.start("web", [*python, *web], environment)
-    # SIGQUIT ends a worker without waiting for the job in its hands; training yields the processor to the pages.
-    supervisor.start("heavy", ["nice", *python, *worker, *heavy], environment, stop_signal=signal.SIGQUIT)
-    supervisor.start("light", [*python, *worker, *light], environment, stop_signal=signal.SIGQUIT)
+    # Asked to stop, the heavy worker first stops the job in its hands; training yields the processor to the pages.
+    supervisor.start("heavy", ["nice", *python, *worker, *heavy], environment)
+    supervisor.start("light", [*python, *worker, *light], environment)
 
 
 def _secret_key() -> str:

@@ -17,7 +17,7 @@ from annotate.management.base import ServiceCommand
 from annotate.services.loop import Loop
 from annotate.services.projects import default_model
 from annotate.services.sample import create_sample_project
-from rewardmodel.rundir import write_json
+from rewardmodel.publish import write_json
 
 
 class Command(ServiceCommand):
