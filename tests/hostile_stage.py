@@ -29,8 +29,9 @@ from annotate.models import (
     User,
 )
 from annotate.services import audit, invites
+from annotate.services.claiming import claim, shown_order, skip
 from annotate.services.items import make_collect_items
-from annotate.services.judging import claim, shown_order, skip, submit
+from annotate.services.judging import submit
 from annotate.services.prompts import PromptRow, add_prompts
 from tests.annotate.factory import World, run, user, world
 from tests.hostile import TEXTS

@@ -47,15 +47,19 @@ TABLE: dict[tuple[str, str], tuple[int, int, int, int, int]] = {
     # Rating; a slot belongs to whom it was handed to, be others leads or not
     ("rate", "GET"): (IN, 404, 200, 200, 200),
     ("next_item", "GET"): (IN, 404, 200, 200, 200),
+    ("item_ahead", "GET"): (IN, 404, 204, 204, 204),
     ("last_answer", "GET"): (IN, 404, 200, 204, 204),
     ("submit", "POST"): (IN, 404, 400, 404, 404),
     ("skip", "POST"): (IN, 404, 400, 404, 404),
     ("renew", "POST"): (IN, 404, 200, 404, 404),
+    ("draft", "POST"): (IN, 404, 400, 404, 404),
     # What the loop made
     ("runs", "GET"): (IN, 404, 403, 200, 200),
     ("run", "GET"): (IN, 404, 403, 200, 200),
     ("run_live", "GET"): (IN, 404, 403, 200, 200),
     ("run_series", "GET"): (IN, 404, 403, 200, 200),
+    ("run_cancel", "POST"): (IN, 404, 403, 302, 302),
+    ("run_resume", "POST"): (IN, 404, 403, 302, 302),
     ("generation", "GET"): (IN, 404, 403, 200, 200),
     ("reward_model", "GET"): (IN, 404, 403, 200, 200),
     ("snapshot", "GET"): (IN, 404, 403, 200, 200),
@@ -65,6 +69,7 @@ TABLE: dict[tuple[str, str], tuple[int, int, int, int, int]] = {
     ("completion", "GET"): (IN, 404, 403, 200, 200),
     ("judgements", "GET"): (IN, 404, 403, 200, 200),
     ("judgement", "GET"): (IN, 404, 403, 200, 200),
+    ("adjudicate", "POST"): (IN, 404, 403, 302, 302),
     # People
     ("members", "GET"): (IN, 404, 403, 200, 200),
     ("change_role", "POST"): (IN, 404, 403, 302, 302),
@@ -152,9 +157,9 @@ class Stage:
         match name:
             case "launch":
                 return ["generate"]
-            case "submit" | "skip" | "renew":
+            case "submit" | "skip" | "renew" | "draft":
                 return [left.judgement.slot_id]
-            case "run" | "run_live" | "run_series":
+            case "run" | "run_live" | "run_series" | "run_cancel" | "run_resume":
                 return [left.run.pk]
             case "generation" | "promote" | "reject":
                 return [left.generation.number]
@@ -166,7 +171,7 @@ class Stage:
                 return [left.completion.prompt_id]
             case "completion":
                 return [left.completion.pk]
-            case "judgement":
+            case "judgement" | "adjudicate":
                 return [left.judgement.pk]
             case "change_role" | "remove_member":
                 return [self._member().pk]

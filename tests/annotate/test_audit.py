@@ -49,6 +49,7 @@ CHANGES: dict[str, tuple[Callable[[Turn], list[object]], dict[str, str], str]] =
     # address: what it names beside the project, form, action
     "launch": (lambda left: ["generate"], {"splits": "train"}, "launched generate"),
     "take_snapshot": (fresh_judgements, {"name": "again"}, "froze"),
+    "adjudicate": (lambda left: [left.judgement.pk], {"rater": "alice"}, "asked"),
     "promote": (lambda left: [1], {}, "promoted"),
     "reject": (lambda left: [1], {}, "rejected"),
     "change_role": (member, {"role": "lead"}, "changed role"),
