@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator
 
 from django.db import connection
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
@@ -22,6 +22,9 @@ from annotate.observe.database import DatabaseCollector
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 POOL = (("pool_size", "open"), ("pool_available", "idle"), ("requests_waiting", "waiting"), ("pool_max", "limit"))
+
+# A second series for each count, with the time of its first: nobody reads it, and several processes cannot add it up.
+disable_created_metrics()
 
 _own = CollectorRegistry()
 

@@ -17,7 +17,6 @@ again; a run that is still under way, which starts again from its beginning; che
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import json
 import os
@@ -35,7 +34,7 @@ from annotate.models import Generation, RewardModel, Run
 from annotate.services import Conflict, Refused
 from annotate.services.files import located, run_folder, stored
 from annotate.services.projects import default_model
-from rewardmodel.publish import MANIFEST, BrokenFolder, file_sha256, publish, verify, write_json
+from rewardmodel.publish import MANIFEST, BrokenFolder, file_sha256, is_disk_full, publish, verify, write_json
 
 FORMAT = 1
 PREFIX = "backup-"
@@ -149,7 +148,7 @@ def _disk_full_said(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as problem:
-        if problem.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not is_disk_full(problem):
             raise
         raise Refused(f"The disk became full; nothing was added to {folder}.") from problem
 

@@ -107,7 +107,7 @@ def follow(run: Run, on_progress: OnProgress | None) -> Ending:
 
 def _start(run: Run, folder: Path, log_file: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", MODULES[Run.Kind(run.kind)], "--run-dir", str(folder)]
-    hidden = ("SECRET_KEY", "DATABASE_URL", "CELERY_BROKER_URL", "DJANGO_SETTINGS_MODULE")
+    hidden = ("SECRET_KEY", "DATABASE_URL", "CELERY_BROKER_URL", "HONE_METRICS_TOKEN", "DJANGO_SETTINGS_MODULE")
     environment = {name: value for name, value in os.environ.items() if name not in hidden}
     with open(log_file, "ab") as output:
         return subprocess.Popen(

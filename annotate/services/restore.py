@@ -8,7 +8,6 @@ is killed before leaves files that no row refers to, and the same command goes o
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import shutil
@@ -26,7 +25,7 @@ from annotate import pgtools
 from annotate.models import Generation, Project, RewardModel
 from annotate.services import Refused
 from annotate.services.backup import FORMAT, PREFIX, ROOM_BESIDE, SECRETS
-from rewardmodel.publish import MANIFEST, BrokenFolder, file_sha256, verify
+from rewardmodel.publish import MANIFEST, BrokenFolder, file_sha256, is_disk_full, verify
 
 REFERRING = [(Project, "base_model"), (Generation, "weights_path"), (RewardModel, "weights_path")]
 """Columns that hold the path of a model folder."""
@@ -195,7 +194,7 @@ def _put_back(targets: dict[Path, str], backup: Path, entries: Entries) -> Itera
     except BaseException as problem:
         for path in reversed(made):
             path.rmdir() if path.is_dir() else path.unlink()
-        if isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(problem, OSError) and is_disk_full(problem):
             raise Refused(f"The disk of {settings.HONE_DATA_DIR} became full; nothing was restored.") from problem
         raise
     finally:

@@ -48,13 +48,17 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module", autouse=True)
 def site(weights: Path, servers: None, django_db_blocker: Any) -> Iterator[Turn]:
     """A turn of the loop in a database of its own, with real weights in the runs' folders of its two models."""
+
+    def fill(target: Path) -> None:
+        shutil.copytree(weights, target, dirs_exist_ok=True)
+
     with django_db_blocker.unblock(), fresh_database(FIRST), using(FIRST):
         call_command("migrate", verbosity=0)
         made = turn(world())
         for model, made_by in ((made.generation, made.run), (made.reward_model, made.reward_model.run)):
             folder = run_folder(made_by) / "output" / "model"
             folder.parent.mkdir(parents=True)
-            model.manifest_sha256 = publish(folder, lambda target: shutil.copytree(weights, target, dirs_exist_ok=True))
+            model.manifest_sha256 = publish(folder, fill)
             model.weights_path = stored(folder)
             model.save()
             write_json(run_folder(made_by) / "result.json", {"model": "output/model"})

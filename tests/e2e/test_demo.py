@@ -155,7 +155,7 @@ def test_a_killed_site_takes_its_processes_with_it_and_starts_again(demo: Demo):
         process.kill()
         process.wait()
         deadline = time.monotonic() + LEFT_SECONDS
-        while any("uvicorn" in line or "celery" in line for line in demo.processes()):
+        while any("annotate.serve" in line or "celery" in line for line in demo.processes()):
             assert time.monotonic() < deadline, demo.processes()
             time.sleep(0.2)
     with demo.running():
@@ -167,7 +167,7 @@ def test_a_web_server_that_is_killed_comes_back_and_one_that_keeps_dying_ends_th
     with demo.running() as (process, _):
 
         def kill_web() -> bool:
-            found = [p for p in psutil.Process(process.pid).children() if "uvicorn" in " ".join(p.cmdline())]
+            found = [p for p in psutil.Process(process.pid).children() if "annotate.serve" in " ".join(p.cmdline())]
             for web in found:
                 web.kill()
             return bool(found)

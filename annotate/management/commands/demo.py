@@ -192,22 +192,12 @@ def _start(supervisor: Supervisor, port: int) -> None:
         "ALLOWED_HOSTS": ",".join(settings.ALLOWED_HOSTS or ["localhost", HOST]),
         "HONE_HTTPS": os.environ.get("HONE_HTTPS", "0"),
     }
-    web = [
-        "uvicorn",
-        "annotate.asgi:application",
-        "--host",
-        HOST,
-        "--port",
-        str(port),
-        "--lifespan",
-        "off",
-        "--no-access-log",
-    ]
+    web = ["annotate.serve", "--host", HOST, "--port", str(port), "--graceful-seconds", "2"]
     worker = ["celery", "-A", "annotate", "worker", "--loglevel", "INFO", "--without-gossip", "--without-mingle"]
     heavy = ["-Q", "heavy", "-c", "1", "-n", "heavy@%h"]
     light = ["-Q", "light", "-c", "1", "-n", "light@%h", "-B", "-s", str(settings.HONE_DATA_DIR / "celerybeat")]
     python = [sys.executable, "-m"]
-    supervisor.start("web", [*python, *web, "--timeout-graceful-shutdown", "2"], environment)
+    supervisor.start("web", [*python, *web], environment)
     # Asked to stop, the heavy worker first stops the job in its hands; training yields the processor to the pages.
     supervisor.start("heavy", ["nice", *python, *worker, *heavy], environment)
     supervisor.start("light", [*python, *worker, *light], environment)
