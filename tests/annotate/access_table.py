@@ -19,7 +19,7 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from annotate.models import Membership
 from annotate.services import invites
-from tests.annotate.factory import user
+from tests.annotate.factory import run, user
 from tests.annotate.lineage import Turn
 
 PEOPLE = ("anonymous", "stranger", "rater", "lead", "admin")
@@ -56,6 +56,8 @@ TABLE: dict[tuple[str, str], tuple[int, int, int, int, int]] = {
     ("run", "GET"): (IN, 404, 403, 200, 200),
     ("run_live", "GET"): (IN, 404, 403, 200, 200),
     ("run_series", "GET"): (IN, 404, 403, 200, 200),
+    ("run_cancel", "POST"): (IN, 404, 403, 302, 302),
+    ("run_resume", "POST"): (IN, 404, 403, 302, 302),
     ("generation", "GET"): (IN, 404, 403, 200, 200),
     ("reward_model", "GET"): (IN, 404, 403, 200, 200),
     ("snapshot", "GET"): (IN, 404, 403, 200, 200),
@@ -156,6 +158,8 @@ class Stage:
                 return [left.judgement.slot_id]
             case "run" | "run_live" | "run_series":
                 return [left.run.pk]
+            case "run_cancel" | "run_resume":
+                return [run(left.stage.project).pk]
             case "generation" | "promote" | "reject":
                 return [left.generation.number]
             case "reward_model":
