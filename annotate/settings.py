@@ -82,6 +82,8 @@ HONE_MODEL_ROOTS = [MODELS_DIR, RUNS_DIR, *environment.folders("HONE_MODEL_ROOTS
 
 HONE_EMBEDDED_POSTGRES = not environment.text("DATABASE_URL")
 DATABASES = {"default": environment.database("DATABASE_URL", embedded.database_url(HONE_DATA_DIR))}
+DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+"""A connection that PostgreSQL dropped is replaced before a request is given it."""
 DATABASES["default"]["OPTIONS"]["pool"] = {
     "min_size": 1,
     "max_size": environment.integer("HONE_DATABASE_POOL", 20, lowest=1, highest=1000),

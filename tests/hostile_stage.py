@@ -23,14 +23,14 @@ from annotate.models import (
     Membership,
     Project,
     Run,
-    Slot,
     Snapshot,
     Submission,
     User,
 )
-from annotate.services import audit, invites
+from annotate.services import audit, drafts, invites
+from annotate.services.claiming import claim, shown_order, skip
 from annotate.services.items import make_collect_items
-from annotate.services.judging import claim, shown_order, skip, submit
+from annotate.services.judging import submit
 from annotate.services.prompts import PromptRow, add_prompts
 from tests.annotate.factory import World, run, user, world
 from tests.hostile import TEXTS
@@ -212,13 +212,21 @@ def rename(text: str) -> None:
     GuidelineVersion.objects.update(text=text)
 
 
-def hand_out_another(stage: World) -> bool:
-    """Take Bob's item from him, so that he is given another; False when none is left."""
-    slot = Slot.objects.filter(project=stage.project, rater=stage.bob, state=Slot.State.LEASED).first()
+def keep_draft(stage: World, text: str) -> bool:
+    """Make a text Bob's draft of the item that he is at; False when he has none."""
+    slot = claim(user=stage.bob, project=stage.project)
     if slot is None:
         return False
-    skip(user=stage.bob, slot=slot, reason="seen")
+    answer = {"rationale": text[:10_000], "edits": {"A": text}, "flags": {"B": text[:500]}}
+    drafts.keep(user=stage.bob, slot=slot, typed=drafts.Typed(1, 0, uuid.uuid4(), 0, answer))
     return True
+
+
+def hand_out_another(stage: World) -> None:
+    """Take Bob's item from him, so that he is given another."""
+    slot = claim(user=stage.bob, project=stage.project)
+    assert slot is not None
+    skip(user=stage.bob, slot=slot, reason="seen")
 
 
 def rationale(stage: World, text: str) -> None:

@@ -65,11 +65,16 @@ def free_port() -> int:
     return port
 
 
-def start_web(folder: Path, port: int) -> subprocess.Popen[bytes]:
-    """Start a web server and wait until it answers; its output is added to ``server.log`` in the folder."""
+def launch_web(folder: Path, port: int) -> subprocess.Popen[bytes]:
+    """Start a web server without waiting for it; its output is added to ``server.log`` in the folder."""
     command = [sys.executable, "-m", "uvicorn", "annotate.asgi:application", "--port", str(port), "--no-access-log"]
     with open(folder / "server.log", "ab") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log)
+        return subprocess.Popen(command, stdout=log, stderr=log)
+
+
+def start_web(folder: Path, port: int) -> subprocess.Popen[bytes]:
+    """Start a web server and wait until it answers."""
+    server = launch_web(folder, port)
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:

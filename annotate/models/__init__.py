@@ -16,6 +16,7 @@ from annotate.models.content import (
 )
 from annotate.models.datasets import Comparison, Signal, Snapshot, SnapshotComparison, SnapshotRevision
 from annotate.models.judgements import (
+    Draft,
     Edit,
     Flag,
     Judgement,
@@ -37,6 +38,7 @@ __all__ = [
     "Comparison",
     "Completion",
     "Criterion",
+    "Draft",
     "Edit",
     "Flag",
     "Generation",

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import random
+
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
+from django.db.models.functions import Now
+from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
 
@@ -21,13 +25,15 @@ class Purpose(models.TextChoices):
 
 
 COUNTED = Q(purpose__in=["collect", "evaluate"])
+OPEN = Q(state__in=["free", "leased"])
 
 
 class Slot(models.Model):
     """Room for one rater's judgement of one item.
 
     *free* belongs to nobody, *leased* to a rater until the lease runs out (and after it, until
-    somebody else takes the slot), *done* holds a judgement for good.
+    somebody else takes the slot), *done* holds a judgement for good. Slots that count are for
+    whoever comes; those made on demand are for one named rater.
     """
 
     class State(models.TextChoices):
@@ -46,14 +52,30 @@ class Slot(models.Model):
         settings.AUTH_USER_MODEL, on_delete=models.RESTRICT, null=True, blank=True, related_name="slots"
     )
     lease_expires_at = models.DateTimeField(null=True, blank=True)
+    ahead = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text=_("Fetched by the page before it is needed; others may take it when nothing is free."),
+    )
+    reserved_for = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.RESTRICT,
+        null=True,
+        blank=True,
+        related_name="reserved_slots",
+        help_text=_("The only rater who may take it; only for slots made on demand."),
+    )
     priority = models.BigIntegerField(default=0, help_text=_("Lower is offered first."))
     order_seed = models.BigIntegerField(help_text=_("Seed of the order in which completions are shown."))
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         indexes = [
+            models.Index(fields=["project", "priority", "id"], condition=OPEN, name="slot_open"),
             models.Index(
-                fields=["project", "priority", "id"], condition=Q(state__in=["free", "leased"]), name="slot_open"
+                fields=["reserved_for", "project", "priority", "id"],
+                condition=Q(OPEN, reserved_for__isnull=False),
+                name="slot_reserved",
             ),
             models.Index(fields=["rater", "project", "state"], name="slot_of_rater"),
         ]
@@ -70,6 +92,18 @@ class Slot(models.Model):
                 | Q(state="leased", rater__isnull=False, lease_expires_at__isnull=False)
                 | Q(state="done", rater__isnull=False, lease_expires_at__isnull=True),
             ),
+            models.UniqueConstraint(
+                fields=["item"], condition=Q(OPEN, purpose="adjudicate"), name="slot_one_open_adjudication"
+            ),
+            models.CheckConstraint(
+                name="slot_reserved_unless_counted",
+                condition=Q(COUNTED, reserved_for__isnull=True) | Q(~COUNTED, reserved_for__isnull=False),
+            ),
+            models.CheckConstraint(
+                name="slot_reservation_kept",
+                condition=Q(reserved_for__isnull=True) | Q(rater__isnull=True) | Q(rater=F("reserved_for")),
+            ),
+            models.CheckConstraint(name="slot_ahead_is_leased", condition=Q(ahead=False) | Q(state="leased")),
             models.CheckConstraint(
                 name="slot_purpose_known",
                 condition=Q(purpose__in=["collect", "evaluate", "gold", "repeat", "qualify", "adjudicate"]),
@@ -78,6 +112,13 @@ class Slot(models.Model):
 
     def __str__(self) -> str:
         return f"slot {self.pk}"
+
+    @cached_property
+    def shown(self) -> dict[int, str]:
+        """Texts of the item's completions by id, in the order in which this slot shows them, drawn from its seed."""
+        entries = list(self.item.entries.order_by("position").values_list("completion_id", "completion__text"))
+        random.Random(self.order_seed).shuffle(entries)
+        return dict(entries)
 
 
 class Lease(models.Model):
@@ -92,6 +133,31 @@ class Lease(models.Model):
 
     def __str__(self) -> str:
         return f"{self.slot_id} → {self.rater_id}"
+
+
+class Draft(models.Model):
+    """What a rater has typed so far, so that it is there on another machine; the submission replaces it.
+
+    Browsers number their drafts. One replaces another only with a higher number, and one of another
+    browser only where its sender has seen that one: typing is never lost to a page that was left open.
+    """
+
+    slot = models.ForeignKey(Slot, on_delete=models.RESTRICT, related_name="drafts")
+    rater = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.RESTRICT, related_name="drafts")
+    version = models.PositiveIntegerField(
+        default=0, help_text=_("Version of the judgement that it would change; 0 before there is one.")
+    )
+    sequence = models.PositiveBigIntegerField()
+    browser = models.UUIDField(help_text=_("Made by the browser that it was typed in."))
+    answer = models.TextField(help_text=_("JSON, by the page's letters."))
+    active_ms = models.PositiveIntegerField(default=0)
+    saved_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["slot", "rater"], name="draft_once")]
+
+    def __str__(self) -> str:
+        return f"draft {self.sequence} of {self.slot_id}"
 
 
 class Submission(models.Model):
@@ -127,7 +193,7 @@ class Judgement(models.Model):
     rater = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.RESTRICT, related_name="judgements")
     version = models.PositiveIntegerField(default=1)
     created_at = models.DateTimeField(auto_now_add=True)
-    updated_at = models.DateTimeField(auto_now=True)
+    updated_at = models.DateTimeField(db_default=Now())
 
     class Meta:
         indexes = [models.Index(fields=["rater", "-updated_at"])]
@@ -202,7 +268,7 @@ class Edit(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["revision", "completion"], name="edit_once"),
-            models.CheckConstraint(name="edit_makes_another", condition=~Q(completion=models.F("edited"))),
+            models.CheckConstraint(name="edit_makes_another", condition=~Q(completion=F("edited"))),
         ]
 
     def __str__(self) -> str:

@@ -6,9 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import combinations
 
-from django.db.models import F
-
 from annotate.models import Generation, Item, JudgementRevision, Purpose, RewardModel, User
+from annotate.services.ondemand import counted_revisions
 from annotate.simulated import CLEAR_DIFFERENCE, count_words, hidden_preference
 from annotate.stats.intervals import Estimate, cluster_bootstrap, mean_interval, share_interval
 
@@ -16,18 +15,16 @@ from annotate.stats.intervals import Estimate, cluster_bootstrap, mean_interval,
 def win_rate(newer: Generation, older: Generation, *, kinds: Sequence[str] = (User.Kind.HUMAN,)) -> Estimate:
     """How often raters prefer the newer generation on *evaluate* items; the unit is a prompt, a tie counts half.
 
+    An item that was adjudicated counts by its adjudication.
+
     :param kinds: whose judgements count.
     """
     both = Item.objects.filter(purpose=Item.Purpose.EVALUATE, completions__generation=newer).filter(
         pk__in=Item.objects.filter(completions__generation=older)
     )
     revisions = (
-        JudgementRevision.objects.filter(
-            number=F("judgement__version"),
-            judgement__slot__purpose=Purpose.EVALUATE,
-            judgement__item__in=both,
-            judgement__rater__kind__in=kinds,
-        )
+        counted_revisions(purpose=Purpose.EVALUATE, kinds=kinds)
+        .filter(judgement__item__in=both)
         .select_related("judgement__item")
         .prefetch_related("judgement__item__completions", "ranks")
     )

@@ -1,4 +1,4 @@
-"""What a rating page sends, checked against the item and the project's protocol.
+"""What a rating page sends, checked against the slot's item and the project's protocol.
 
 The form of a payload::
 
@@ -10,7 +10,9 @@ The form of a payload::
      "rationale": "text",
      "active_ms": 12345}
 
-Every part may be left out, but something must be judged. Norm verdicts come with the norms page.
+Every part may be left out, but something must be judged. A part that is unknown, or that the project
+does not collect, comes from a page that was opened before the project or the site changed: it is
+refused with the advice to reload, never passed over. Norm verdicts come with the norms page.
 """
 
 from __future__ import annotations
@@ -22,12 +24,13 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from annotate.models import Item, Project
+from annotate.models import Project, Slot
 from annotate.services import Refused
 
 MAX_RATIONALE = 10_000
 MAX_EDIT = 50_000
 MAX_ACTIVE_MS = 4 * 60 * 60 * 1000
+PARTS = frozenset({"scores", "ranks", "edits", "flags", "both_bad", "rationale", "active_ms"})
 
 
 @dataclass(frozen=True)
@@ -49,21 +52,23 @@ def digest(raw: dict[str, Any]) -> str:
     return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def check(raw: Any, item: Item, project: Project) -> Payload:
+def check(raw: Any, slot: Slot) -> Payload:
     """Turn what the page sent into a :class:`Payload`.
 
     :raises Refused: naming the first part that is wrong.
     """
     if not isinstance(raw, dict):
         raise Refused(_("The answer is not a JSON object."))
-    texts = dict(item.completions.values_list("id", "text"))
+    if unknown := sorted(set(raw) - PARTS):
+        raise outdated(_("there is no part %(part)s of an answer") % {"part": unknown[0][:40]})
+    texts, project = slot.shown, slot.project
     payload = Payload(
         scores=_scores(raw.get("scores"), texts, project),
         ranks=_ranks(raw.get("ranks"), texts, project),
         edits=_edits(raw.get("edits"), texts, project),
-        flags={k: _text(v, "flags", 500) for k, v in _by_completion(raw.get("flags"), texts, "flags").items()},
-        both_bad=raw.get("both_bad") is True,
-        rationale=_text(raw.get("rationale", ""), "rationale", MAX_RATIONALE),
+        flags={k: plain_text(v, "flags", 500) for k, v in _by_completion(raw.get("flags"), texts, "flags").items()},
+        both_bad=_both_bad(raw.get("both_bad", False)),
+        rationale=_rationale(raw.get("rationale", ""), project),
         active_ms=_active(raw.get("active_ms", 0)),
     )
     if not (payload.scores or payload.ranks or payload.edits or payload.both_bad):
@@ -71,17 +76,25 @@ def check(raw: Any, item: Item, project: Project) -> Payload:
     return payload
 
 
+def outdated(what: str, place: str = "") -> Refused:
+    """The refusal of an answer that a page from before some change has sent.
+
+    :param what: what does not fit, as part of a sentence.
+    """
+    sentence = _("This page is older than the project (%(what)s). Reload it: what you typed is kept.")
+    return Refused(sentence % {"what": what}, place=place)
+
+
 def _by_completion(value: Any, texts: dict[int, str], place: str) -> dict[int, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
         raise Refused(_("%(place)s must be an object by completion.") % {"place": place}, place=place)
-    result = {}
-    for key, entry in value.items():
-        if not (str(key).isdecimal() and int(key) in texts):
-            raise Refused(_("There is no completion %(id)s in this item.") % {"id": str(key)[:40]}, place=place)
-        result[int(key)] = entry
-    return result
+    numbers = {str(completion): completion for completion in texts}
+    for key in value:
+        if key not in numbers:
+            raise outdated(_("there is no completion %(id)s in this item") % {"id": str(key)[:40]}, place)
+    return {numbers[key]: entry for key, entry in value.items()}
 
 
 def _scores(value: Any, texts: dict[int, str], project: Project) -> dict[int, dict[int, int]]:
@@ -89,18 +102,18 @@ def _scores(value: Any, texts: dict[int, str], project: Project) -> dict[int, di
     if not by_completion:
         return {}
     if not project.score_on:
-        raise Refused(_("This project does not collect scores."), place="scores")
-    criteria = set(project.criteria.values_list("id", flat=True))
+        raise outdated(_("it does not collect scores"), "scores")
+    criteria = {str(criterion): criterion for criterion in project.criteria.values_list("id", flat=True)}
     result: dict[int, dict[int, int]] = {}
     for completion, scores in by_completion.items():
         if not isinstance(scores, dict):
             raise Refused(_("Scores must be given by criterion."), place="scores")
         for criterion, score in scores.items():
-            if not (str(criterion).isdecimal() and int(criterion) in criteria):
-                raise Refused(_("This project has no criterion %(id)s.") % {"id": str(criterion)[:40]}, place="scores")
+            if criterion not in criteria:
+                raise outdated(_("it has no criterion %(id)s") % {"id": str(criterion)[:40]}, "scores")
             if not (isinstance(score, int) and not isinstance(score, bool) and 1 <= score <= 5):
                 raise Refused(_("A score is a whole number from 1 to 5."), place="scores")
-            result.setdefault(completion, {})[int(criterion)] = score
+            result.setdefault(completion, {})[criteria[criterion]] = score
     return result
 
 
@@ -109,7 +122,7 @@ def _ranks(value: Any, texts: dict[int, str], project: Project) -> dict[int, int
     if not ranks:
         return {}
     if not project.rank_on:
-        raise Refused(_("This project does not collect rankings."), place="ranks")
+        raise outdated(_("it does not collect rankings"), "ranks")
     for rank in ranks.values():
         if not (isinstance(rank, int) and not isinstance(rank, bool) and 1 <= rank <= len(texts)):
             raise Refused(_("A rank is a whole number from 1 to %(count)s.") % {"count": len(texts)}, place="ranks")
@@ -119,9 +132,9 @@ def _ranks(value: Any, texts: dict[int, str], project: Project) -> dict[int, int
 
 
 def _edits(value: Any, texts: dict[int, str], project: Project) -> dict[int, str]:
-    edits = {k: _text(v, "edits", MAX_EDIT) for k, v in _by_completion(value, texts, "edits").items()}
+    edits = {k: plain_text(v, "edits", MAX_EDIT) for k, v in _by_completion(value, texts, "edits").items()}
     if edits and not project.edit_on:
-        raise Refused(_("This project does not collect edits."), place="edits")
+        raise outdated(_("it does not collect edits"), "edits")
     for completion, text in edits.items():
         if not text.strip():
             raise Refused(_("An edit must not be empty."), place="edits")
@@ -130,7 +143,25 @@ def _edits(value: Any, texts: dict[int, str], project: Project) -> dict[int, str
     return edits
 
 
-def _text(value: Any, place: str, longest: int) -> str:
+def _rationale(value: Any, project: Project) -> str:
+    if value and not project.rationale_on:
+        raise outdated(_("it does not ask for reasons"), "rationale")
+    return plain_text(value, "rationale", MAX_RATIONALE)
+
+
+def _both_bad(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise Refused(_("both_bad must be true or false."), place="both_bad")
+    return value
+
+
+def plain_text(value: Any, place: str, longest: int) -> str:
+    """Text that the database can store.
+
+    :param place: what the text is, for the refusal.
+    :param longest: characters.
+    :raises Refused: when it is no text, is too long, or holds NUL or half a surrogate pair.
+    """
     if not isinstance(value, str):
         raise Refused(_("%(place)s must be text.") % {"place": place}, place=place)
     if "\x00" in value or any(0xD800 <= ord(c) <= 0xDFFF for c in value):

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from annotate import simulated
 from annotate.models import Completion, Membership, Project, Slot, User
-from annotate.services.judging import claim, submit
+from annotate.services.claiming import claim
+from annotate.services.judging import submit
 
 
 def judge_everything(*, project: Project, seed: int, on_judgement: Callable[[int], None] | None = None) -> int:

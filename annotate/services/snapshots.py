@@ -2,7 +2,7 @@
 
 How a judgement becomes rankings: its ranks, or where it has none the order of its mean scores, make
 one ranking with ties; each edit makes another, the edited text above the original. Every rater's
-judgement of an item stands for itself.
+judgement of an item stands for itself, unless an adjudication stands for them all.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from statistics import mean
 
 from django.db import transaction
-from django.db.models import F, QuerySet
+from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from annotate.models import (
@@ -29,6 +29,7 @@ from annotate.models import (
     User,
 )
 from annotate.services import Refused, audit
+from annotate.services.ondemand import counted_revisions
 
 CHUNK = 2000
 LONGEST_NAME = 80
@@ -94,7 +95,7 @@ def create_snapshot(
             project=project,
             name=name,
             sha256=sha256,
-            recipe={"kinds": list(kinds), "purposes": [Purpose.COLLECT], "aggregation": "every rater"},
+            recipe={"kinds": list(kinds), "purposes": [Purpose.COLLECT], "aggregation": "adjudicated or every rater"},
             counts={**counts, **{f"prompts_{split}": len(ids) for split, ids in prompts.items()}},
             created_by=actor,
         )
@@ -122,12 +123,8 @@ def canonical_line(ranking: Ranking) -> bytes:
 
 
 def _current_revisions(project: Project, kinds: Sequence[str]) -> QuerySet[JudgementRevision]:
-    return JudgementRevision.objects.filter(
-        number=F("judgement__version"),
-        judgement__slot__project=project,
-        judgement__slot__purpose=Purpose.COLLECT,
-        judgement__rater__kind__in=kinds,
-    ).order_by("pk")
+    counted = counted_revisions(purpose=Purpose.COLLECT, kinds=kinds)
+    return counted.filter(judgement__slot__project=project).order_by("pk")
 
 
 def _rankings(revision_ids: Iterable[int], comparison_ids: Iterable[int]) -> Iterator[Ranking]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.contrib import messages
 from django.http import HttpResponse
-from django.shortcuts import render
-from django.views.decorators.http import require_GET
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_POST
 
 from annotate.access import LEAD, SignedInRequest, get_judgement, get_project
-from annotate.models import Completion, Judgement, JudgementRevision, Submission
+from annotate.models import Completion, Item, Judgement, JudgementRevision, Purpose, Slot, Submission
+from annotate.services import Refused, ondemand
 from annotate.views.asked import asked
 from annotate.views.paging import page_of
 
@@ -46,9 +49,36 @@ def judgement(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
         "criteria": judgement.item.prompt.project.criteria.order_by("position"),
         "revisions": [_revision(r, completions) for r in revisions.order_by("-number")],
         "late": Submission.objects.filter(slot=judgement.slot, outcome=Submission.Outcome.LATE).select_related("rater"),
+        "adjudication": _adjudication(judgement.item),
         "tab": "judgements",
     }
     return render(request, "judgements/page.html", context)
+
+
+@require_POST
+def adjudicate(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
+    """Ask the member named in ``rater`` to adjudicate the judgement's item."""
+    judgement = get_judgement(request, slug, pk)
+    rater = ondemand.never_had(judgement.item).filter(username=request.POST.get("rater", "")).first()
+    try:
+        if rater is None:
+            raise Refused(_("Choose a member who has not had this item."))
+        ondemand.make_on_demand(item=judgement.item, purpose=Purpose.ADJUDICATE, rater=rater, actor=request.user)
+        messages.success(request, _("%(rater)s gets this item next.") % {"rater": rater})
+    except Refused as refusal:
+        messages.error(request, str(refusal))
+    return redirect("judgement", slug=slug, pk=pk)
+
+
+def _adjudication(item: Item) -> dict[str, Any]:
+    """Who was asked and has not answered, the judgement that counts for all, and who can be asked."""
+    slots = Slot.objects.filter(item=item, purpose=Purpose.ADJUDICATE).select_related("reserved_for", "judgement")
+    done = [slot.judgement for slot in slots if slot.state == Slot.State.DONE]
+    return {
+        "asked": next((slot.reserved_for for slot in slots if slot.state != Slot.State.DONE), None),
+        "counts": max(done, key=lambda judgement: judgement.pk, default=None),
+        "candidates": ondemand.never_had(item),
+    }
 
 
 def _revision(revision: JudgementRevision, completions: dict[int, Completion]) -> dict[str, Any]:

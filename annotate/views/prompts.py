@@ -9,7 +9,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
 from annotate.access import LEAD, SignedInRequest, get_project, get_prompt
-from annotate.models import Judgement, Project, Slot, Split
+from annotate.models import Judgement, Project, Slot, Split, Submission
 from annotate.views.asked import asked
 from annotate.views.paging import page_of
 
@@ -49,6 +49,9 @@ def prompt(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
         "prompt": prompt,
         "page": page_of(request, completions.order_by(F("generation__number").asc(nulls_last=True), "sample", "pk")),
         "judgements": Judgement.objects.filter(item__prompt=prompt).select_related("rater", "slot"),
+        "late": Submission.objects.filter(slot__item__prompt=prompt, outcome=Submission.Outcome.LATE).select_related(
+            "rater"
+        ),
         "open_slots": Slot.objects.filter(item__prompt=prompt).exclude(state=Slot.State.DONE).count(),
         "tab": "prompts",
     }

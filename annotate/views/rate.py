@@ -1,17 +1,10 @@
-"""The rating page and what it calls.
-
-Answers are known to the page by letters only, in the order in which the slot shows them: numbers of
-completions grow from generation to generation and would tell which model wrote what.
-"""
+"""The rating page and what it calls."""
 
 from __future__ import annotations
 
-import json
-import uuid
 from typing import Any
 
-from django.core.exceptions import RequestDataTooBig
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.translation import gettext as _
@@ -20,12 +13,11 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
 from annotate.access import SignedInRequest, get_project, get_slot
-from annotate.models import Judgement, Project, Slot, User
-from annotate.services import Conflict, Refused, judging
-
-LETTERS = "ABCDEFGHI"
-BY_ANSWER = ("scores", "ranks", "edits", "flags")
-"""Parts of a payload that are given by answer."""
+from annotate.models import Criterion, Judgement, Project, Slot, User
+from annotate.services import Conflict, Refused, claiming, drafts, judging
+from annotate.services.payload import plain_text
+from annotate.views import body as body_of
+from annotate.views.letters import LETTERS, by_completion, kept_draft, stored_answer
 
 SKIP_REASONS = {
     "language": gettext_lazy("I cannot read a language that I need here"),
@@ -37,6 +29,11 @@ SKIP_REASONS = {
 
 WORDS = {
     "draft": gettext_lazy("Draft kept in this browser"),
+    "draftSaved": gettext_lazy("Draft saved"),
+    "draftElsewhere": gettext_lazy("Another tab went on with this item: this is the newer draft."),
+    "draftConflict": gettext_lazy("This item was also worked on in another browser. There the answer is:"),
+    "draftMine": gettext_lazy("Go on with what is here"),
+    "draftTheirs": gettext_lazy("Go on with that"),
     "sending": gettext_lazy("Sending …"),
     "saved": gettext_lazy("Saved"),
     "late": gettext_lazy(
@@ -44,9 +41,15 @@ WORDS = {
     ),
     "offline": gettext_lazy("No connection. Nothing is lost: sending again in {seconds} s."),
     "signedOut": gettext_lazy("You were signed out. Sign in again in another tab, then press Submit here."),
+    "signedOutTyping": gettext_lazy(
+        "You were signed out. Sign in again in another tab; your draft is in this browser."
+    ),
     "failed": gettext_lazy("The site could not take this just now. Nothing is lost: press Submit again."),
+    "gone": gettext_lazy("The site does not know this item as yours. Reload the page; your draft is in this browser."),
     "lost": gettext_lazy("Your time on this item ran out and somebody else has it. What you submit is kept as late."),
-    "unloaded": gettext_lazy("The next item could not be loaded. Reload the page when you are connected again."),
+    "doneElsewhere": gettext_lazy("You have submitted this item in another tab."),
+    "unloaded": gettext_lazy("The next item could not be loaded. Trying again in {seconds} s."),
+    "unloadedSignedOut": gettext_lazy("You were signed out. Sign in again, then reload this page."),
     "missingScores": gettext_lazy("scores {count}"),
     "missingPlaces": gettext_lazy("places {count}"),
     "open": gettext_lazy("Open: {what}"),
@@ -57,6 +60,8 @@ WORDS = {
     "nothingToReopen": gettext_lazy("You have not submitted anything here yet."),
     "reopened": gettext_lazy("This is your last answer. Change what you like and submit it again."),
     "conflict": gettext_lazy("This answer was saved in another tab meanwhile, as version {version}."),
+    "conflictMine": gettext_lazy("Send mine as the newer version"),
+    "conflictTheirs": gettext_lazy("Take the saved one"),
     "edited": gettext_lazy("edited"),
 }
 
@@ -66,10 +71,11 @@ WORDS = {
 def page(request: SignedInRequest, slug: str) -> HttpResponse:
     """The rating page with the rater's current item."""
     project = get_project(request, slug)
-    slot = judging.claim(user=request.user, project=project)
+    slot = claiming.claim(user=request.user, project=project)
     context = {
-        **_desk(request.user, project, slot),
+        **_piece(request.user, project, slot),
         "guideline": project.guidelines.order_by("-number").first(),
+        "criteria": _criteria(project),
         "skip_reasons": SKIP_REASONS,
         "words": {name: str(text) for name, text in WORDS.items()},
         "tab": "rate",
@@ -82,8 +88,19 @@ def page(request: SignedInRequest, slug: str) -> HttpResponse:
 def next_item(request: SignedInRequest, slug: str) -> HttpResponse:
     """The rater's current item, or a new one, as a piece of the page."""
     project = get_project(request, slug)
-    slot = judging.claim(user=request.user, project=project)
-    return render(request, "rate/desk.html", _desk(request.user, project, slot))
+    slot = claiming.claim(user=request.user, project=project)
+    return render(request, "rate/item.html", _piece(request.user, project, slot))
+
+
+@require_GET
+@never_cache
+def item_ahead(request: SignedInRequest, slug: str) -> HttpResponse:
+    """The item after the one at work, as a piece of the page; 204 where there is none to be had ahead."""
+    project = get_project(request, slug)
+    slot = claiming.claim(user=request.user, project=project, ahead=True)
+    if slot is None:
+        return HttpResponse(status=204)
+    return render(request, "rate/item.html", _piece(request.user, project, slot, with_progress=False))
 
 
 @require_GET
@@ -95,133 +112,133 @@ def last_answer(request: SignedInRequest, slug: str) -> HttpResponse:
     judgement = judgements.select_related("slot__item__prompt").order_by("-updated_at").first()
     if judgement is None:
         return HttpResponse(status=204)
-    return render(request, "rate/desk.html", _desk(request.user, project, judgement.slot, judgement))
+    return render(request, "rate/item.html", _piece(request.user, project, judgement.slot))
 
 
 @require_POST
 def submit(request: SignedInRequest, slug: str, pk: int) -> JsonResponse:
-    """Store an answer: ``{"uuid": …, "version": null or a number, "answer": {…}}``, with letters for answers."""
+    """Store an answer, and open the item that the page holds ahead.
+
+    ``{"uuid": …, "version": null or a number, "answer": {…} by letters, "ahead": null or a slot}``
+    """
     slot = get_slot(request, slug, pk)
-    letters = _letters(slot)
     try:
-        body = _body(request)
+        body = body_of.read(request)
+        ahead = body_of.number(body, "ahead")
         receipt = judging.submit(
             user=request.user,
             slot=slot,
-            uuid=_uuid(body.get("uuid")),
-            raw=_renamed(body.get("answer"), letters),
-            version=_version(body.get("version")),
+            uuid=body_of.unique_id(body, "uuid"),
+            raw=by_completion(body.get("answer"), slot),
+            version=body_of.number(body, "version"),
         )
+        moved = _moved_on(request.user, slot.project, ahead)
     except Conflict as conflict:
-        answer = _stored_answer(slot, request.user)
-        return JsonResponse({"error": str(conflict), "place": conflict.place, "stored": answer}, status=409)
+        stored = stored_answer(slot, request.user)
+        return JsonResponse({"error": str(conflict), "place": conflict.place, "stored": stored}, status=409)
     except Refused as refusal:
-        return JsonResponse({"error": str(refusal), "place": refusal.place}, status=400)
+        return _refused(refusal)
     version = receipt.judgement.version if receipt.judgement else None
-    return JsonResponse({"outcome": receipt.outcome, "version": version})
+    return JsonResponse({"outcome": receipt.outcome, "version": version, **moved})
 
 
 @require_POST
 def skip(request: SignedInRequest, slug: str, pk: int) -> JsonResponse:
-    """Give the item back: ``{"reason": one of SKIP_REASONS, "note": text}``."""
+    """Give the item back: ``{"reason": one of SKIP_REASONS, "note": text, "ahead": as in submit}``."""
     slot = get_slot(request, slug, pk)
     try:
-        body = _body(request)
-        reason, note = body.get("reason"), body.get("note", "")
-        if reason not in SKIP_REASONS or not isinstance(note, str):
+        body = body_of.read(request)
+        ahead = body_of.number(body, "ahead")
+        reason, note = body.get("reason"), plain_text(body.get("note", ""), "note", 400).strip()
+        if not isinstance(reason, str) or reason not in SKIP_REASONS:
             raise Refused(_("Choose why you skip this item."), place="reason")
-        if reason == "other" and not note.strip():
+        if reason == "other" and not note:
             raise Refused(_("Say in a few words why you skip this item."), place="note")
-        judging.skip(user=request.user, slot=slot, reason=f"{reason}: {note.strip()}" if note.strip() else reason)
+        claiming.skip(user=request.user, slot=slot, reason=f"{reason}: {note}" if note else reason)
+        moved = _moved_on(request.user, slot.project, ahead)
     except Refused as refusal:
-        return JsonResponse({"error": str(refusal), "place": refusal.place}, status=400)
-    return JsonResponse({"outcome": "skipped"})
+        return _refused(refusal)
+    return JsonResponse({"outcome": "skipped", **moved})
 
 
 @require_POST
 def renew(request: SignedInRequest, slug: str, pk: int) -> JsonResponse:
-    """Keep the lease of an item that is being worked on; says whether it is still held."""
+    """Keep the lease of an item that is being worked on; says whether it is still held, and the draft on the site."""
     slot = get_slot(request, slug, pk)
-    return JsonResponse({"held": judging.renew(user=request.user, slot=slot)})
+    held = claiming.renew(user=request.user, slot=slot)
+    done = slot.state == Slot.State.DONE and slot.rater_id == request.user.pk
+    return JsonResponse({"held": held, "done": done, "draft": kept_draft(slot, request.user)})
 
 
-def _desk(user: User, project: Project, slot: Slot | None, judgement: Judgement | None = None) -> dict[str, Any]:
-    """What the template of one item shows."""
-    standing = judging.standing(user=user, project=project)
-    context: dict[str, Any] = {"project": project, "standing": standing, "slot": slot}
+@require_POST
+def draft(request: SignedInRequest, slug: str, pk: int) -> JsonResponse:
+    """Keep what is typed so far; the fields are those of :class:`~annotate.services.drafts.Typed`."""
+    slot = get_slot(request, slug, pk)
+    try:
+        body = body_of.read(request)
+        answer = body.get("answer")
+        if not isinstance(answer, dict):
+            raise Refused(_("The answer is not a JSON object."), place="answer")
+        typed = drafts.Typed(
+            sequence=body_of.number(body, "sequence") or 0,
+            seen=body_of.number(body, "seen") or 0,
+            browser=body_of.unique_id(body, "browser"),
+            version=body_of.number(body, "version") or 0,
+            answer=answer,
+            active_ms=body_of.number(body, "ms") or 0,
+        )
+        kept = drafts.keep(user=request.user, slot=slot, typed=typed)
+    except Conflict as conflict:
+        return JsonResponse({"error": str(conflict), "draft": kept_draft(slot, request.user)}, status=409)
+    except Refused as refusal:
+        return _refused(refusal)
+    return JsonResponse({"kept": kept})
+
+
+def _refused(refusal: Refused) -> JsonResponse:
+    return JsonResponse({"error": str(refusal), "place": refusal.place}, status=400)
+
+
+def _moved_on(user: User, project: Project, ahead: int | None) -> dict[str, Any]:
+    """What the page needs to go on: whether the item that it holds ahead is open now, and how far things are."""
+    opened = ahead is not None and claiming.open_ahead(user=user, project=project, slot_id=ahead)
+    return {"opened": opened, "progress": _progress(user, project)}
+
+
+def _progress(user: User, project: Project) -> dict[str, Any]:
+    standing = claiming.standing(user=user, project=project)
+    words = _("%(mine)s of %(total)s by you; %(done)s of %(total)s in all") % vars(standing)
+    return {"done": standing.done, "total": standing.total, "words": words}
+
+
+def _criteria(project: Project) -> list[Criterion]:
+    return list(project.criteria.order_by("position")) if project.score_on else []
+
+
+def _piece(user: User, project: Project, slot: Slot | None, *, with_progress: bool = True) -> dict[str, Any]:
+    """What the template of one item shows, and under ``data`` what its script is told.
+
+    :param with_progress: False for an item that is shown later, when the progress has changed.
+    """
+    data: dict[str, Any] = {"progress": _progress(user, project) if with_progress else None}
     if slot is None:
-        return context
-    texts = dict(slot.item.completions.values_list("id", "text"))
-    order = judging.shown_order(slot)
-    addresses = {name: reverse(name, args=[project.slug, slot.pk]) for name in ("submit", "skip", "renew")}
+        why_none = claiming.why_none(user=user, project=project)
+        return {"project": project, "slot": None, "data": data, "why_none": why_none}
+    addresses = {name: reverse(name, args=[project.slug, slot.pk]) for name in ("submit", "skip", "renew", "draft")}
     return {
-        **context,
+        "project": project,
+        "slot": slot,
         "prompt": slot.item.prompt,
         "answers": [
-            {"letter": letter, "text": texts[completion]} for letter, completion in zip(LETTERS, order, strict=False)
+            {"letter": letter, "text": text} for letter, text in zip(LETTERS, slot.shown.values(), strict=False)
         ],
-        "places": range(1, len(order) + 1),
-        "criteria": list(project.criteria.order_by("position")) if project.score_on else [],
+        "places": range(1, len(slot.shown) + 1),
+        "criteria": _criteria(project),
         "data": {
+            **data,
             "slot": slot.pk,
             "addresses": addresses,
-            "stored": _stored_answer(slot, user) if judgement else None,
+            "stored": stored_answer(slot, user) if slot.state == Slot.State.DONE else None,
+            "draft": kept_draft(slot, user),
         },
     }
-
-
-def _letters(slot: Slot) -> dict[str, int]:
-    """The completion behind each letter of a slot's page."""
-    return dict(zip(LETTERS, judging.shown_order(slot), strict=False))
-
-
-def _stored_answer(slot: Slot, user: User) -> dict[str, Any] | None:
-    """The rater's answer as the page sends it, with its version."""
-    judgement = Judgement.objects.filter(slot=slot, rater=user).first()
-    if judgement is None:
-        return None
-    letters = {str(completion): letter for letter, completion in _letters(slot).items()}
-    payload = judgement.revisions.select_related("submission").get(number=judgement.version).submission.payload
-    by_answer = {part: {letters[key]: value for key, value in (payload.get(part) or {}).items()} for part in BY_ANSWER}
-    return {"version": judgement.version, "answer": {**payload, **by_answer}}
-
-
-def _renamed(answer: Any, letters: dict[str, int]) -> Any:
-    """The payload of a page's answer: completion numbers for letters; what has no right form is left to be refused."""
-    if not isinstance(answer, dict):
-        return answer
-    renamed = dict(answer)
-    for part in BY_ANSWER:
-        if isinstance(entries := answer.get(part), dict):
-            unknown = sorted(set(entries) - set(letters))
-            if unknown:
-                raise Refused(
-                    _("There is no answer %(letter)s in this item.") % {"letter": unknown[0][:40]}, place=part
-                )
-            renamed[part] = {str(letters[letter]): value for letter, value in entries.items()}
-    return renamed
-
-
-def _body(request: HttpRequest) -> dict[str, Any]:
-    try:
-        body = json.loads(request.body)
-    except RequestDataTooBig:
-        raise Refused(_("This answer is too long to be stored.")) from None
-    except ValueError:
-        raise Refused(_("The answer is not a JSON object.")) from None
-    if not isinstance(body, dict):
-        raise Refused(_("The answer is not a JSON object."))
-    return body
-
-
-def _uuid(value: Any) -> uuid.UUID:
-    try:
-        return uuid.UUID(value)
-    except (ValueError, TypeError, AttributeError):
-        raise Refused(_("The submission has no valid uuid."), place="uuid") from None
-
-
-def _version(value: Any) -> int | None:
-    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
-        return value
-    raise Refused(_("The version must be a number."), place="version")

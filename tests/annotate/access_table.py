@@ -47,10 +47,12 @@ TABLE: dict[tuple[str, str], tuple[int, int, int, int, int]] = {
     # Rating; a slot belongs to whom it was handed to, be others leads or not
     ("rate", "GET"): (IN, 404, 200, 200, 200),
     ("next_item", "GET"): (IN, 404, 200, 200, 200),
+    ("item_ahead", "GET"): (IN, 404, 204, 204, 204),
     ("last_answer", "GET"): (IN, 404, 200, 204, 204),
     ("submit", "POST"): (IN, 404, 400, 404, 404),
     ("skip", "POST"): (IN, 404, 400, 404, 404),
     ("renew", "POST"): (IN, 404, 200, 404, 404),
+    ("draft", "POST"): (IN, 404, 400, 404, 404),
     # What the loop made
     ("runs", "GET"): (IN, 404, 403, 200, 200),
     ("run", "GET"): (IN, 404, 403, 200, 200),
@@ -67,6 +69,7 @@ TABLE: dict[tuple[str, str], tuple[int, int, int, int, int]] = {
     ("completion", "GET"): (IN, 404, 403, 200, 200),
     ("judgements", "GET"): (IN, 404, 403, 200, 200),
     ("judgement", "GET"): (IN, 404, 403, 200, 200),
+    ("adjudicate", "POST"): (IN, 404, 403, 302, 302),
     # People
     ("members", "GET"): (IN, 404, 403, 200, 200),
     ("change_role", "POST"): (IN, 404, 403, 302, 302),
@@ -154,7 +157,7 @@ class Stage:
         match name:
             case "launch":
                 return ["generate"]
-            case "submit" | "skip" | "renew":
+            case "submit" | "skip" | "renew" | "draft":
                 return [left.judgement.slot_id]
             case "run" | "run_live" | "run_series":
                 return [left.run.pk]
@@ -170,7 +173,7 @@ class Stage:
                 return [left.completion.prompt_id]
             case "completion":
                 return [left.completion.pk]
-            case "judgement":
+            case "judgement" | "adjudicate":
                 return [left.judgement.pk]
             case "change_role" | "remove_member":
                 return [self._member().pk]

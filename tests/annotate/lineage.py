@@ -9,8 +9,9 @@ from typing import Any
 from django.utils import timezone
 
 from annotate.models import Completion, Generation, Judgement, RewardModel, Run, Signal, Snapshot
+from annotate.services.claiming import claim, shown_order
 from annotate.services.items import make_evaluate_items
-from annotate.services.judging import claim, shown_order, submit
+from annotate.services.judging import submit
 from annotate.services.snapshots import create_snapshot
 from tests.annotate.factory import World, collect_items, completions, model_folder, run
 

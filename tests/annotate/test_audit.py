@@ -59,6 +59,7 @@ CHANGES: dict[str, tuple[Callable[[Turn], list[object]], dict[str, str], str]] =
     "take_snapshot": (fresh_judgements, {"name": "again"}, "froze"),
     "run_cancel": (waiting_run, {}, "cancelled"),
     "run_resume": (failed_run, {}, "resumed"),
+    "adjudicate": (lambda left: [left.judgement.pk], {"rater": "alice"}, "asked"),
     "promote": (lambda left: [1], {}, "promoted"),
     "reject": (lambda left: [1], {}, "rejected"),
     "change_role": (member, {"role": "lead"}, "changed role"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import threading
+import time
 import uuid
 from datetime import timedelta
 
@@ -10,9 +12,10 @@ import pytest
 from django.db import IntegrityError, connection, connections, transaction
 from django.utils import timezone
 
-from annotate.models import Judgement, Lease, Slot, Submission, User
+from annotate.models import Judgement, Lease, Project, Slot, Submission, User
 from annotate.services import Conflict, Refused
-from annotate.services.judging import available, claim, renew, shown_order, skip, standing, submit
+from annotate.services.claiming import available, claim, open_ahead, renew, shown_order, skip, standing, why_none
+from annotate.services.judging import submit
 from tests.annotate.factory import World, collect_items, user, world
 
 pytestmark = pytest.mark.django_db
@@ -50,7 +53,82 @@ def test_two_raters_never_hold_the_same_slot(stage: World) -> None:
 
 def test_a_prefetch_hands_out_one_more_slot(stage: World) -> None:
     first = held(stage.bob, stage)
-    assert claim(user=stage.bob, project=stage.project, keep=False) not in (None, first)
+    assert claim(user=stage.bob, project=stage.project, ahead=True) not in (None, first)
+
+
+def test_a_rater_holds_one_slot_at_work_and_one_ahead_and_never_more(stage: World) -> None:
+    first = held(stage.bob, stage)
+    second = claim(user=stage.bob, project=stage.project, ahead=True)
+    assert claim(user=stage.bob, project=stage.project, ahead=True) == second
+    assert held(stage.bob, stage) == first
+    assert Slot.objects.filter(rater=stage.bob).count() == 2
+
+
+def test_a_slot_held_ahead_becomes_the_one_at_work_when_the_first_is_judged(stage: World) -> None:
+    first = held(stage.bob, stage)
+    second = claim(user=stage.bob, project=stage.project, ahead=True)
+    submit(user=stage.bob, slot=first, uuid=uuid.uuid4(), raw=ranking(first))
+    assert second is not None
+    assert open_ahead(user=stage.bob, project=stage.project, slot_id=second.pk)
+    assert (held(stage.bob, stage), held(stage.bob, stage).ahead) == (second, False)
+
+
+def test_a_slot_held_ahead_is_taken_by_one_for_whom_nothing_is_free_but_never_to_be_held_ahead_again() -> None:
+    stage = world(prompts=2)
+    collect_items(stage)
+    held(stage.bob, stage)
+    ahead = claim(user=stage.bob, project=stage.project, ahead=True)
+    assert ahead is not None
+    assert claim(user=stage.alice, project=stage.project, ahead=True) is None
+    assert held(stage.alice, stage) == ahead
+    assert not open_ahead(user=stage.bob, project=stage.project, slot_id=ahead.pk)
+    carol = user("carol")
+    assert claim(user=carol, project=stage.project) is None
+
+
+def test_leases_follow_the_database_s_clock_however_wrong_the_web_server_s_is(
+    stage: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = timezone.now()
+    slot = held(stage.alice, stage)
+    for skew in (timedelta(hours=1), timedelta(hours=-1)):
+        monkeypatch.setattr(timezone, "now", lambda skew=skew: now + skew)
+        assert slot not in available(user=stage.bob, project=stage.project)
+        assert renew(user=stage.alice, slot=slot)
+        mine = held(stage.bob, stage)
+        assert mine.lease_expires_at is not None
+        assert timedelta(minutes=29) < mine.lease_expires_at - now < timedelta(minutes=31)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nothing_left_is_never_said_of_a_slot_that_somebody_has_only_locked() -> None:
+    stage = world(prompts=1)
+    collect_items(stage)
+    locked, found = threading.Event(), []
+
+    def look() -> None:
+        try:
+            found.append(claim(user=stage.bob, project=stage.project))
+        finally:
+            connections.close_all()
+
+    def lock_and_let_go() -> None:
+        try:
+            with transaction.atomic():
+                Slot.objects.select_for_update().get()
+                locked.set()
+                time.sleep(0.5)
+                transaction.set_rollback(True)
+        finally:
+            connections.close_all()
+
+    holder, looker = threading.Thread(target=lock_and_let_go), threading.Thread(target=look)
+    holder.start()
+    locked.wait()
+    looker.start()
+    for thread in (holder, looker):
+        thread.join()
+    assert found == [Slot.objects.get()]
 
 
 def test_a_free_slot_is_refused_to_one_who_judged_the_item_in_another_slot() -> None:
@@ -138,12 +216,14 @@ def test_a_stranger_to_the_slot_is_refused(stage: World) -> None:
     [
         ([], "not a JSON object"),
         ({}, "Nothing is judged"),
-        ({"ranks": {"999999": 1}}, "no completion 999999"),
+        ({"ranks": {"999999": 1}}, "no completion 999999.*Reload"),
+        ({"stars": {"A": 5}}, "no part stars.*Reload"),
+        ({"ranks": {"A": 1}, "both_bad": "yes"}, "true or false"),
         ({"ranks": {"A": 1, "B": 3}}, "gap"),
         ({"ranks": {"A": 0}}, "from 1 to 4"),
         ({"ranks": {"A": True}}, "from 1 to 4"),
         ({"scores": {"A": {"criterion": 6}}}, "from 1 to 5"),
-        ({"scores": {"A": {"0": 3}}}, "no criterion"),
+        ({"scores": {"A": {"0": 3}}}, "no criterion 0.*Reload"),
         ({"edits": {"A": "  "}}, "must not be empty"),
         ({"edits": {"A": "same"}}, "same as the original"),
         ({"ranks": {"A": 1}, "rationale": "x" * 10_001}, "longer than"),
@@ -167,6 +247,34 @@ def test_a_wrong_payload_is_refused_with_a_sentence_and_nothing_is_stored(
         submit(user=stage.bob, slot=slot, uuid=uuid.uuid4(), raw=put_in(raw))  # type: ignore[arg-type]
     assert not Submission.objects.exists()
     assert not Judgement.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("protocol", "raw"),
+    [
+        ({"score_on": False}, {"scores": {"A": {"criterion": 3}}}),
+        ({"rank_on": False}, {"ranks": {"A": 1}}),
+        ({"edit_on": False}, {"edits": {"A": "Better."}}),
+        ({"rationale_on": False}, {"ranks": {"A": 1}, "rationale": "because"}),
+    ],
+)
+def test_a_page_from_before_the_protocol_changed_is_asked_to_reload(
+    stage: World, protocol: dict[str, bool], raw: dict[str, object]
+) -> None:
+    slot = held(stage.bob, stage)
+    a = str(shown_order(slot)[0])
+    Project.objects.update(**protocol)
+    slot = Slot.objects.get(pk=slot.pk)
+    text = json.dumps(raw).replace('"A"', f'"{a}"').replace('"criterion"', f'"{stage.criterion.pk}"')
+    with pytest.raises(Refused, match=r"older than the project.*Reload"):
+        submit(user=stage.bob, slot=slot, uuid=uuid.uuid4(), raw=json.loads(text))
+
+
+def test_one_uuid_for_two_items_at_once_is_a_conflict(stage: World) -> None:
+    first, second, key = held(stage.bob, stage), held(stage.alice, stage), uuid.uuid4()
+    submit(user=stage.bob, slot=first, uuid=key, raw=ranking(first))
+    with pytest.raises(Conflict, match="already sent"):
+        submit(user=stage.alice, slot=second, uuid=key, raw=ranking(second))
 
 
 def test_a_skip_frees_the_slot_for_others_and_bars_its_return(stage: World) -> None:
@@ -202,11 +310,11 @@ def test_the_order_shown_is_drawn_once_a_slot_and_is_not_the_stored_one_everywhe
 
 
 def test_standing_says_why_there_is_nothing_to_do(stage: World) -> None:
-    assert standing(user=stage.bob, project=stage.project).takeable == 3
+    assert standing(user=stage.bob, project=stage.project).total == 3
     Slot.objects.update(state="leased", rater=stage.alice, lease_expires_at=timezone.now() + timedelta(minutes=5))
-    assert "being judged by others" in standing(user=stage.bob, project=stage.project).why_none
+    assert "Others are judging" in why_none(user=stage.bob, project=stage.project)
     Slot.objects.update(state="done", lease_expires_at=None)
-    assert "Every item" in standing(user=stage.bob, project=stage.project).why_none
+    assert "Every item" in why_none(user=stage.bob, project=stage.project)
 
 
 def test_the_database_refuses_a_second_slot_of_the_same_rater_on_an_item() -> None:

@@ -11,9 +11,10 @@ import pytest
 
 from annotate.models import Comparison, Completion, Judgement, Slot, User
 from annotate.services import Refused
+from annotate.services.claiming import claim
 from annotate.services.export import trl_preference_lines, write_trl_preference
 from annotate.services.items import make_collect_items
-from annotate.services.judging import claim, submit
+from annotate.services.judging import submit
 from annotate.services.snapshots import create_snapshot, rankings
 from tests.annotate.factory import World, collect_items, completions, user, world
 

@@ -116,7 +116,7 @@ def test_a_lease_of_another_rater_is_not_found_without_a_hint(left: Turn) -> Non
     dora = user("dora")
     Membership.objects.create(user=dora, project=left.stage.project, role=Membership.Role.RATER)
     client = signed_in(dora)
-    for name in ("submit", "skip", "renew"):
+    for name in ("submit", "skip", "renew", "draft"):
         said = set()
         for slot in (left.judgement.slot_id, 2**31 - 1):
             address = reverse(name, args=["garden", slot])

@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from annotate.models import Completion, Edit, Judgement, Project, Score, Skip, Slot, Submission
-from annotate.services.judging import claim, shown_order
+from annotate.services.claiming import claim, shown_order
 from tests.annotate.factory import World, collect_items, world
 from tests.annotate.lineage import judge, turn
 
@@ -105,7 +105,8 @@ def test_an_answer_by_letters_is_stored_for_the_completions_behind_them(bob: Cli
         "active_ms": 1500,
     }
     response = submit(bob, slot, answer)
-    assert (response.status_code, response.json()) == (200, {"outcome": "accepted", "version": 1})
+    assert (response.status_code, response.json()["outcome"], response.json()["version"]) == (200, "accepted", 1)
+    assert response.json()["progress"]["words"] == "1 of 3 by you; 1 of 3 in all"
     a, b, c, d = shown_order(slot)
     revision = Judgement.objects.get(slot=slot).revisions.get()
     assert Score.objects.get(revision=revision).completion_id == b
@@ -186,7 +187,8 @@ def test_an_answer_to_an_item_that_was_taken_over_is_kept_as_late(bob: Client, s
     page(bob, stage)
     slot = held(stage)
     Slot.objects.filter(pk=slot.pk).update(rater=stage.alice)
-    assert submit(bob, slot).json() == {"outcome": "late", "version": None}
+    answer = submit(bob, slot).json()
+    assert (answer["outcome"], answer["version"]) == ("late", None)
 
 
 def test_a_slot_that_was_never_handed_to_the_rater_is_not_found(bob: Client, stage: World) -> None:
@@ -210,9 +212,16 @@ def test_skipping_takes_a_reason_and_brings_another_item(bob: Client, stage: Wor
 def test_the_heartbeat_says_whether_the_item_is_still_held(bob: Client, stage: World) -> None:
     page(bob, stage)
     slot = held(stage)
-    assert send(bob, slot, "renew").json() == {"held": True}
+    assert send(bob, slot, "renew").json()["held"] is True
     Slot.objects.filter(pk=slot.pk).update(rater=stage.alice)
-    assert send(bob, slot, "renew").json() == {"held": False}
+    assert send(bob, slot, "renew").json() == {"held": False, "done": False, "draft": None}
+
+
+def test_the_heartbeat_says_when_the_item_was_submitted_in_another_tab(bob: Client, stage: World) -> None:
+    page(bob, stage)
+    slot = held(stage)
+    submit(bob, slot)
+    assert send(bob, slot, "renew").json() == {"held": False, "done": True, "draft": None}
 
 
 def test_the_last_answer_comes_back_as_it_was_with_its_version(bob: Client, stage: World) -> None:

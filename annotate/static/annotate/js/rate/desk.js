@@ -1,13 +1,16 @@
 // The rating page: an item comes, is judged, is sent, and the next one comes, all without loading a page.
 
+import { fetchAhead, slotAhead, takeAhead } from "./ahead.js";
 import * as answer from "./answer.js";
+import { choose } from "./conflict.js";
 import * as draft from "./draft.js";
 import { Item } from "./item.js";
 import { press } from "./keys.js";
-import { Offline, SignedOut, fetchPiece, newUuid, post } from "./send.js";
+import { Gone, Offline, SignedOut, fetchPiece, newUuid, post } from "./send.js";
 import { say } from "./words.js";
 
 const RENEW_MS = 5 * 60 * 1000;
+const LOOK_AGAIN_MS = 20 * 1000;
 const LONGEST_PAUSE_S = 30;
 
 const page = document.querySelector("main.rate");
@@ -20,13 +23,22 @@ let busy = false;
 function takeUp() {
   item?.close();
   const form = desk.querySelector("[data-item]");
+  const data = JSON.parse(document.getElementById("desk-data").textContent);
+  if (data.progress) showProgress(data.progress);
   if (!form) {
     item = null;
-    desk.querySelector("[data-nothing-left]")?.focus();
+    desk.querySelector("[data-nothing-left]").focus();
     return;
   }
-  item = new Item(form, JSON.parse(document.getElementById("desk-data").textContent), page.dataset.user);
+  item = new Item(form, data, page.dataset.user);
   item.focus(item.cards[0]);
+  if (item.version === null) fetchAhead(page.dataset.ahead);
+}
+
+function layPiece(piece) {
+  desk.innerHTML = piece;
+  scrollTo({ top: 0 });
+  takeUp();
 }
 
 /** Fetch what comes next and lay it on the desk; false where there is nothing of the kind. */
@@ -35,13 +47,17 @@ async function lay(address) {
   try {
     const piece = await fetchPiece(address);
     if (piece === null) return false;
-    desk.innerHTML = piece;
-    scrollTo({ top: 0 });
-    takeUp();
+    layPiece(piece);
     return true;
   } finally {
     desk.removeAttribute("aria-busy");
   }
+}
+
+function showProgress({ done, total, words }) {
+  const line = page.querySelector("[data-progress]");
+  Object.assign(line.querySelector("progress"), { max: total || 1, value: done });
+  line.querySelector("span").textContent = words;
 }
 
 async function submit() {
@@ -49,18 +65,22 @@ async function submit() {
   item.clearProblems();
   const objection = item.objection();
   if (objection) return item.problem(objection);
-  item.keepDraft();
+  item.keeper.keep();
   // The same uuid with the same content however often it is sent: the site stores it once.
-  const body = { uuid: newUuid(), version: item.version, answer: item.payload };
+  const body = { uuid: newUuid(), version: item.version, answer: item.payload, ahead: toOpen() };
   await working(async () => {
     item.status(say("sending"));
     const { status, data } = await deliver(() => post(item.addresses.submit, body));
-    if (status === 409 && data.stored) return showConflict(data.stored);
+    if (status === 409 && data.stored) return settle(data.stored);
     if (status !== 200) return item.problem(data.error, data.place);
-    item.forgetDraft();
-    await goOn(say(data.outcome === "late" ? "late" : "saved"), data.outcome === "late" ? "is-bad" : "is-good");
+    item.keeper.forget();
+    const late = data.outcome === "late";
+    await goOn(data, say(late ? "late" : "saved"), late ? "is-bad" : "is-good");
   });
 }
+
+/** The slot that the site is asked to open after the item at work; a reopened answer leads back to that item. */
+const toOpen = () => (item.version === null ? slotAhead() : null);
 
 /** Do something with the item locked; a failure is said and leaves all that was typed. */
 async function working(act) {
@@ -70,8 +90,9 @@ async function working(act) {
   try {
     await act();
   } catch (problem) {
-    if (!(problem instanceof SignedOut || problem instanceof Offline)) throw problem;
-    mine.problem(say(problem instanceof SignedOut ? "signedOut" : "failed"));
+    const word = wordFor(problem);
+    if (!word) throw problem;
+    mine.problem(say(word));
     mine.status("");
   } finally {
     busy = false;
@@ -80,35 +101,58 @@ async function working(act) {
   }
 }
 
-/** Send until it is delivered, waiting longer after each failure. */
-async function deliver(send) {
+function wordFor(problem) {
+  if (problem instanceof SignedOut) return "signedOut";
+  if (problem instanceof Gone) return "gone";
+  return problem instanceof Offline ? "failed" : "";
+}
+
+/** Try until the site answers, waiting longer after each failure and saying for how long. */
+async function deliver(send, tell = (seconds) => item.status(say("offline", { seconds }), "is-bad")) {
   for (let pause = 1; ; pause = Math.min(pause * 2, LONGEST_PAUSE_S)) {
     try {
       return await send();
     } catch (problem) {
       if (!(problem instanceof Offline)) throw problem;
-      item.status(say("offline", { seconds: pause }), "is-bad");
+      tell(pause);
       await new Promise((resolve) => setTimeout(resolve, pause * 1000));
     }
   }
 }
 
-async function goOn(words, mood) {
-  try {
-    await lay(page.dataset.next);
-    item?.status(words, mood);
-  } catch {
-    item.close();
+/** Lay the next item on the desk: the one held ahead where the site has opened it, or one that is fetched now. */
+async function goOn({ opened, progress }, words, mood) {
+  const piece = takeAhead();
+  if (opened && piece) layPiece(piece);
+  else await layNext(words);
+  showProgress(progress);
+  item?.status(words, mood);
+}
+
+async function layNext(words) {
+  const tell = (text) => {
+    item?.close();
     item = null;
     const notice = document.createElement("p");
     notice.className = "notice notice-warning";
-    notice.textContent = `${words}. ${say("unloaded")}`;
+    notice.setAttribute("role", "status");
+    notice.textContent = words ? `${words}. ${text}` : text;
     desk.replaceChildren(notice);
+  };
+  try {
+    await deliver(
+      () => lay(page.dataset.next),
+      (seconds) => tell(say("unloaded", { seconds })),
+    );
+  } catch (problem) {
+    if (!wordFor(problem)) throw problem;
+    tell(say("unloadedSignedOut"));
   }
 }
 
 async function reopen() {
   if (busy) return;
+  item?.keeper.flush();
   try {
     if (await lay(page.dataset.last)) item.status(say("reopened"));
     else item?.status(say("nothingToReopen"));
@@ -117,39 +161,22 @@ async function reopen() {
   }
 }
 
-function showConflict(stored) {
-  const box = item.form.querySelector("[data-conflict]");
-  box.querySelector("[data-conflict-words]").textContent = say("conflict", { version: stored.version });
-  box.querySelector("[data-conflict-stored]").textContent = inWords(stored.answer);
-  box.querySelector("[data-keep-mine]").onclick = () => {
-    box.hidden = true;
-    item.version = stored.version;
-    submit();
-  };
-  box.querySelector("[data-take-stored]").onclick = () => {
-    box.hidden = true;
-    item.version = stored.version;
-    answer.fill(item.form, stored.answer);
-    item.forgetDraft();
-    item.show();
-  };
-  box.hidden = false;
+/** A newer version was saved in another tab: the rater chooses between it and what is here. */
+function settle(stored) {
   item.status("");
-}
-
-/** A stored answer in lines that can be read beside one's own. */
-function inWords(stored) {
-  const lines = item.cards.map((card) => {
-    const letter = card.dataset.answer;
-    const parts = answer.scales(card).map((scale) => {
-      const value = stored.scores?.[letter]?.[scale.dataset.criterion] ?? "–";
-      return `${scale.querySelector("[data-name]").textContent} ${value}`;
-    });
-    if (stored.ranks?.[letter]) parts.unshift(`#${stored.ranks[letter]}`);
-    if (stored.edits?.[letter]) parts.push(`${say("edited")}: ${stored.edits[letter]}`);
-    return `${letter}: ${parts.join(", ")}`;
+  const question = {
+    words: say("conflict", { version: stored.version }),
+    other: stored.answer,
+    mine: say("conflictMine"),
+    theirs: say("conflictTheirs"),
+  };
+  const asked = item;
+  choose(item.form, question).then((mine) => {
+    if (asked !== item) return;
+    item.rebase(stored.version);
+    if (mine) return submit();
+    item.replace(stored.answer);
   });
-  return [...lines, stored.rationale].filter(Boolean).join("\n");
 }
 
 async function sendSkip(event) {
@@ -160,29 +187,45 @@ async function sendSkip(event) {
   problem.hidden = true;
   busy = true;
   try {
-    const body = { reason: fields.get("reason"), note: fields.get("note") };
+    const body = { reason: fields.get("reason"), note: fields.get("note"), ahead: toOpen() };
     const { status, data } = await post(item.addresses.skip, body);
     if (status !== 200) throw new Error(data.error);
-    item.forgetDraft();
+    item.keeper.forget();
     event.target.reset();
     skipDialog.close();
-    await goOn("", "");
+    await goOn(data, "", "");
   } catch (failure) {
-    const known = failure instanceof SignedOut ? say("signedOut") : failure.message;
-    problem.textContent = known || say("failed");
+    const word = wordFor(failure);
+    problem.textContent = word ? say(word) : failure.message;
     problem.hidden = false;
   } finally {
     busy = false;
   }
 }
 
-async function renew() {
-  if (!item || item.version !== null || !item.clock.active) return;
+/** Keep the lease while somebody is at work, and hear of drafts from elsewhere. */
+async function renew({ returned = false } = {}) {
+  if (!item || item.version !== null || !(item.clock.active || returned)) return;
+  const asked = item;
   try {
     const { data } = await post(item.addresses.renew, {});
-    if (data.held === false) item.status(say("lost"), "is-bad");
+    if (asked !== item) return;
+    if (data.done) item.status(say("doneElsewhere"), "is-bad");
+    else if (data.held === false) item.status(say("lost"), "is-bad");
+    item.keeper.heard(data.draft);
   } catch {
     // The next beat tries again; submitting says what is wrong.
+  }
+}
+
+/** While there is nothing to do, see whether something has come. */
+async function lookAgain() {
+  if (item || busy || document.visibilityState !== "visible" || !desk.querySelector("[data-nothing-left]")) return;
+  try {
+    const piece = await fetchPiece(page.dataset.next);
+    if (!piece.includes("data-nothing-left")) layPiece(piece);
+  } catch {
+    // The next look tries again.
   }
 }
 
@@ -213,7 +256,15 @@ desk.addEventListener("click", (event) => {
   item.changed();
 });
 
+// A tab that comes back into sight may have been overtaken by another machine.
+document.addEventListener("visibilitychange", () => {
+  if (document.visibilityState === "visible") renew({ returned: true });
+  else item?.keeper.flush();
+});
+addEventListener("pagehide", () => item?.keeper.flush());
+
 skipDialog.querySelector("form").addEventListener("submit", sendSkip);
 setInterval(renew, RENEW_MS);
+setInterval(lookAgain, LOOK_AGAIN_MS);
 draft.tidy();
 takeUp();

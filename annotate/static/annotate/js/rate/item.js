@@ -3,15 +3,12 @@
 import * as answer from "./answer.js";
 import { enableBoard, showBoard } from "./board.js";
 import { Clock } from "./clock.js";
-import * as draft from "./draft.js";
+import { choose } from "./conflict.js";
+import { Keeper } from "./keeper.js";
 import { say } from "./words.js";
 
-const DRAFT_DELAY_MS = 400;
-
 export class Item {
-  #draftTimer;
-
-  /** @param {HTMLFormElement} form @param {object} data slot, addresses, stored answer @param {string} user */
+  /** @param {HTMLFormElement} form @param {object} data slot, addresses, stored answer, draft on the site @param {string} user */
   constructor(form, data, user) {
     Object.assign(this, { form, user, slot: data.slot, addresses: data.addresses });
     this.version = data.stored?.version ?? null;
@@ -20,7 +17,8 @@ export class Item {
     this.scaleNumber = 0;
     this.ranking = false;
     this.warned = false;
-    const kept = draft.recall(user, data.slot);
+    this.keeper = this.#keeper();
+    const kept = this.keeper.begin(data.draft);
     const first = kept?.answer ?? data.stored?.answer;
     if (first) answer.fill(form, first);
     form.querySelector("[data-skip-open]").hidden = this.version !== null;
@@ -35,7 +33,7 @@ export class Item {
 
   close() {
     this.clock.stop();
-    clearTimeout(this.#draftTimer);
+    this.keeper.close();
   }
 
   get payload() {
@@ -46,18 +44,21 @@ export class Item {
     this.warned = false;
     this.clearProblems();
     this.show();
-    clearTimeout(this.#draftTimer);
-    this.#draftTimer = setTimeout(() => this.keepDraft(), DRAFT_DELAY_MS);
+    this.keeper.changed();
   }
 
-  keepDraft() {
-    const kept = draft.keep(this.user, this.slot, { answer: answer.collect(this.form), ms: this.clock.ms });
-    if (kept) this.status(say("draft"));
+  /** Go on from a version that another tab has saved. */
+  rebase(version) {
+    this.keeper.forget();
+    this.version = version;
+    this.keeper = this.#keeper();
   }
 
-  forgetDraft() {
-    clearTimeout(this.#draftTimer);
-    draft.forget(this.user, this.slot);
+  /** Put another answer in the place of what is on the form. */
+  replace(other) {
+    answer.fill(this.form, other);
+    this.clearProblems();
+    this.show();
   }
 
   /** Put attention on a card, as keys do. */
@@ -169,6 +170,28 @@ export class Item {
   lock(on) {
     for (const part of this.form.querySelectorAll(".answers, .board, .rationale")) part.inert = on;
     for (const button of this.form.querySelectorAll(".send button")) button.disabled = on;
+  }
+
+  #keeper() {
+    const what = { user: this.user, slot: this.slot, version: this.version ?? 0, address: this.addresses.draft };
+    const read = () => ({ answer: answer.collect(this.form), ms: Math.round(this.clock.ms) });
+    return new Keeper(what, read, {
+      show: (other) => {
+        this.replace(other.answer);
+        this.status(say("draftElsewhere"));
+      },
+      ask: (other) =>
+        choose(this.form, {
+          words: say("draftConflict"),
+          other: other.answer,
+          mine: say("draftMine"),
+          theirs: say("draftTheirs"),
+        }),
+      kept: () => this.status(say("draft")),
+      saved: () => this.status(say("draftSaved")),
+      refused: (sentence) => this.status(sentence, "is-bad"),
+      signedOut: () => this.problem(say("signedOutTyping")),
+    });
   }
 
   #openParts() {

@@ -6,6 +6,12 @@ export class Offline extends Error {}
 /** The sign-in has ended. */
 export class SignedOut extends Error {}
 
+/** The item is not known to the site as the rater's. */
+export class Gone extends Error {}
+
+// Browsers refuse more than 64 KiB from a page that is being left; a character takes up to three bytes.
+const KEEPALIVE_LENGTH = 20_000;
+
 async function call(address, options) {
   let response;
   try {
@@ -26,13 +32,19 @@ export async function fetchPiece(address) {
   return response.text();
 }
 
-/** POST JSON; gives the status and the answer's JSON. */
-export async function post(address, body) {
+/** POST JSON; gives the status and the answer's JSON. `keepalive` lets it arrive after the page is left. */
+export async function post(address, body, { keepalive = false } = {}) {
+  const text = JSON.stringify(body);
   const response = await call(address, {
     method: "POST",
     headers: { "Content-Type": "application/json", "X-CSRFToken": cookie("csrftoken") },
-    body: JSON.stringify(body),
+    body: text,
+    keepalive: keepalive && text.length < KEEPALIVE_LENGTH,
   });
+  if (!response.headers.get("Content-Type")?.includes("json")) {
+    if (response.status === 404) throw new Gone();
+    throw new Offline();
+  }
   try {
     return { status: response.status, data: await response.json() };
   } catch {
