@@ -112,7 +112,7 @@ def test_no_password_body_or_query_gets_into_the_log(client: Client, lines: Line
 
 @pytest.mark.django_db
 def test_a_rationale_is_in_no_line_even_where_it_is_refused(client: Client, lines: Lines):
-    from annotate.services.judging import claim
+    from annotate.services.claiming import claim
     from tests.annotate.factory import collect_items
 
     stage = world()

@@ -20,7 +20,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from annotate.models import Membership, Run, Slot
 from annotate.observe.metrics import scrape
-from annotate.services.judging import claim, skip, submit
+from annotate.services.claiming import claim, skip
+from annotate.services.judging import submit
 from tests.annotate.factory import collect_items, run, user, world
 from tests.annotate.lineage import judge
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 
 from tests import site
 from tests.drill.outcome import Outcome
@@ -106,7 +107,7 @@ async def _everybody(
     addresses: list[str], cookies: list[dict[str, str]], people: list[int], database: dict[str, str]
 ) -> Tally:
     tally = Tally()
-    async with await psycopg.AsyncConnection.connect(**database, autocommit=True) as connection:
+    async with await psycopg.AsyncConnection.connect(make_conninfo(**database), autocommit=True) as connection:
         watch = Watch(connection)
         await asyncio.gather(
             *(
