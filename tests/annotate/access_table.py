@@ -159,7 +159,7 @@ class Stage:
                 return ["generate"]
             case "submit" | "skip" | "renew" | "draft":
                 return [left.judgement.slot_id]
-            case "run" | "run_live" | "run_series" | "run_cancel" | "run_resume":
+            case "run" | "run_live" | "run_series":
                 return [left.run.pk]
             case "run_cancel" | "run_resume":
                 return [run(left.stage.project).pk]
