@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import cycle
 from urllib.parse import urlencode
 
-from django.apps import apps
+from django.contrib import admin
 from django.db import transaction
 from django.urls import reverse
 from django.utils import timezone
@@ -23,12 +23,11 @@ from annotate.models import (
     Membership,
     Project,
     Run,
-    Slot,
     Snapshot,
     Submission,
     User,
 )
-from annotate.services import audit, invites
+from annotate.services import audit, drafts, invites
 from annotate.services.claiming import claim, shown_order, skip
 from annotate.services.items import make_collect_items
 from annotate.services.judging import submit
@@ -196,7 +195,7 @@ def visits(stage: World) -> Iterator[Visit]:
     for (name, field), text in zip(cycle(SEARCHES), ECHOED, strict=False):
         query = urlencode({field: text[:300]})
         yield Visit("alice", f"{reverse(name, args=['garden'])}?{query}", text)
-    for model in apps.get_app_config("annotate").get_models():
+    for model in admin.site._registry:
         yield Visit("root", reverse(f"admin:annotate_{model._meta.model_name}_changelist"), next(texts))
         if (first := model._default_manager.first()) is not None:
             yield Visit(
@@ -213,13 +212,21 @@ def rename(text: str) -> None:
     GuidelineVersion.objects.update(text=text)
 
 
-def hand_out_another(stage: World) -> bool:
-    """Take Bob's item from him, so that he is given another; False when none is left."""
-    slot = Slot.objects.filter(project=stage.project, rater=stage.bob, state=Slot.State.LEASED).first()
+def keep_draft(stage: World, text: str) -> bool:
+    """Make a text Bob's draft of the item that he is at; False when he has none."""
+    slot = claim(user=stage.bob, project=stage.project)
     if slot is None:
         return False
-    skip(user=stage.bob, slot=slot, reason="seen")
+    answer = {"rationale": text[:10_000], "edits": {"A": text}, "flags": {"B": text[:500]}}
+    drafts.keep(user=stage.bob, slot=slot, typed=drafts.Typed(1, 0, uuid.uuid4(), 0, answer))
     return True
+
+
+def hand_out_another(stage: World) -> None:
+    """Take Bob's item from him, so that he is given another."""
+    slot = claim(user=stage.bob, project=stage.project)
+    assert slot is not None
+    skip(user=stage.bob, slot=slot, reason="seen")
 
 
 def rationale(stage: World, text: str) -> None:

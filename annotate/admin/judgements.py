@@ -8,6 +8,16 @@ from annotate import models
 from annotate.admin.base import ReadOnly, ReadOnlyInline, shown_on_site
 
 
+@admin.register(models.Draft)
+class DraftAdmin(ReadOnly):
+    """What raters have typed and not submitted yet."""
+
+    list_display = ("id", "slot", "rater", "version", "saved_at")
+    list_filter = ("slot__project",)
+    search_fields = ("=slot__id", "rater__username")
+    list_select_related = ("slot", "rater")
+
+
 @admin.register(models.Submission)
 class SubmissionAdmin(ReadOnly):
     """Answers as they arrived."""

@@ -19,7 +19,7 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from annotate.models import Membership
 from annotate.services import invites
-from tests.annotate.factory import user
+from tests.annotate.factory import run, user
 from tests.annotate.lineage import Turn
 
 PEOPLE = ("anonymous", "stranger", "rater", "lead", "admin")
@@ -159,8 +159,10 @@ class Stage:
                 return ["generate"]
             case "submit" | "skip" | "renew" | "draft":
                 return [left.judgement.slot_id]
-            case "run" | "run_live" | "run_series" | "run_cancel" | "run_resume":
+            case "run" | "run_live" | "run_series":
                 return [left.run.pk]
+            case "run_cancel" | "run_resume":
+                return [run(left.stage.project).pk]
             case "generation" | "promote" | "reject":
                 return [left.generation.number]
             case "reward_model":

@@ -15,8 +15,8 @@ from annotate.models import AuditEvent, Criterion, GuidelineVersion, Membership,
 from annotate.services import audit
 from annotate.views.history import ACTIONS
 from tests.annotate.access_table import TABLE, fingerprint
-from tests.annotate.factory import user, world
-from tests.annotate.lineage import Turn, judge, turn
+from tests.annotate.factory import run, user, world
+from tests.annotate.lineage import Turn, ended, judge, turn
 
 pytestmark = pytest.mark.django_db
 
@@ -45,10 +45,20 @@ def fresh_judgements(left: Turn) -> list[object]:
     return []
 
 
+def waiting_run(left: Turn) -> list[object]:
+    return [run(left.stage.project).pk]
+
+
+def failed_run(left: Turn) -> list[object]:
+    return [run(left.stage.project, **ended(Run.State.FAILED)).pk]
+
+
 CHANGES: dict[str, tuple[Callable[[Turn], list[object]], dict[str, str], str]] = {
     # address: what it names beside the project, form, action
     "launch": (lambda left: ["generate"], {"splits": "train"}, "launched generate"),
     "take_snapshot": (fresh_judgements, {"name": "again"}, "froze"),
+    "run_cancel": (waiting_run, {}, "cancelled"),
+    "run_resume": (failed_run, {}, "resumed"),
     "adjudicate": (lambda left: [left.judgement.pk], {"rater": "alice"}, "asked"),
     "promote": (lambda left: [1], {}, "promoted"),
     "reject": (lambda left: [1], {}, "rejected"),

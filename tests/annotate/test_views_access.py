@@ -105,12 +105,8 @@ def test_a_record_cannot_be_reached_through_another_project(left: Turn, people: 
 
 def test_records_that_do_not_exist_are_not_found(left: Turn, people: dict[str, User | None]) -> None:
     client = signed_in(people["admin"])
-    stage = Stage(left)
     for name, method in of_records():
-        (key,) = stage.key(name)
         missing = "00000000-0000-4000-8000-000000000000" if name.startswith("run") else 2**31 - 1
-        address = stage.address(name)
-        assert str(key) in address or name in ("change_role", "remove_member", "revoke_invite")
         assert ask(client, method, reverse(name, args=["garden", missing])).status_code == 404, name
     assert ask(client, "GET", reverse("join", args=["x" * 43])).status_code == 404
     assert ask(client, "POST", reverse("launch", args=["garden", "reward"])).status_code == 404

@@ -194,15 +194,15 @@ def _signed_in(browser: Any, address: str, name: str, watch: Watch) -> Any:
 
 
 def _rate(page: Any, address: str, watch: Watch, hostile_stage: Any, stage: Any) -> None:
-    """The rating page with each open item, and with the last answer reopened out of its JSON."""
-    texts = iter(hostile_stage.TEXTS)
-    more = True
-    while more:
-        hostile_stage.rename(next(texts))
+    """The rating page with each open item and a draft of it, and with the last answer reopened out of its JSON."""
+    for text in hostile_stage.TEXTS:
+        hostile_stage.rename(text)
+        if not hostile_stage.keep_draft(stage, text):
+            break
         page.goto(f"{address}/p/garden/rate", wait_until="load")
-        page.keyboard.press("e")
+        page.wait_for_selector("[data-item]")
         watch.look(page)
-        more = hostile_stage.hand_out_another(stage)
+        hostile_stage.hand_out_another(stage)
     for text in hostile_stage.TEXTS[:10] + hostile_stage.TEXTS[31:40]:
         hostile_stage.rationale(stage, text)
         page.goto(f"{address}/p/garden/rate", wait_until="load")
