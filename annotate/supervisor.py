@@ -10,7 +10,6 @@ import contextlib
 import ctypes
 import logging
 import os
-import signal
 import subprocess
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -43,7 +42,6 @@ class Child:
     command: list[str]
     environment: dict[str, str]
     log: Path
-    stop_signal: signal.Signals
     process: subprocess.Popen[bytes]
     deaths: list[float] = field(default_factory=list)
     """When it died, on the monotonic clock, within the last :data:`RESTARTS_SECONDS`."""
@@ -69,24 +67,17 @@ class Supervisor:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def start(
-        self,
-        name: str,
-        command: Sequence[str],
-        environment: Mapping[str, str],
-        *,
-        stop_signal: signal.Signals = signal.SIGTERM,
-    ) -> None:
-        """Start a process with its output in ``NAME.log``; it is told to stop should we be killed.
+    def start(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        """Start a process with its output in ``NAME.log``; it is killed should we be killed.
 
-        :param stop_signal: what asks it to stop.
+        It must have no processes of its own that outlive it.
         """
         log_file = self._log_dir / f"{name}.log"
         if log_file.exists():
             log_file.replace(log_file.with_suffix(".log.1"))
-        full = ["setpriv", "--pdeathsig", stop_signal.name.removeprefix("SIG"), "--", *command]
+        full = ["setpriv", "--pdeathsig", "KILL", "--", *command]
         every = {**os.environ, **environment, "PYTHONUNBUFFERED": "1"}
-        self._children.append(Child(name, full, every, log_file, stop_signal, _spawn(full, every, log_file)))
+        self._children.append(Child(name, full, every, log_file, _spawn(full, every, log_file)))
 
     def check(self) -> None:
         """See that all of them are alive, and start those again that are not.
@@ -120,7 +111,7 @@ class Supervisor:
         """Ask every process to stop, then end what is left of them and of theirs."""
         for child in self._children:
             with contextlib.suppress(ProcessLookupError):
-                child.process.send_signal(child.stop_signal)
+                child.process.terminate()
         deadline = time.monotonic() + STOP_SECONDS
         for child in self._children:
             with contextlib.suppress(subprocess.TimeoutExpired):

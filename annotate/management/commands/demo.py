@@ -185,7 +185,7 @@ def _write_private(path: Path, text: str) -> None:
 
 
 def _start(supervisor: Supervisor, port: int) -> None:
-    """Start the web server and both workers."""
+    """Start the web server, both workers and the clock that rings for the sweep."""
     environment = {
         "DJANGO_SETTINGS_MODULE": "annotate.settings",
         "SECRET_KEY": os.environ.get("SECRET_KEY") or _secret_key(),
@@ -193,14 +193,17 @@ def _start(supervisor: Supervisor, port: int) -> None:
         "HONE_HTTPS": os.environ.get("HONE_HTTPS", "0"),
     }
     web = ["annotate.serve", "--host", HOST, "--port", str(port), "--graceful-seconds", "2"]
-    worker = ["celery", "-A", "annotate", "worker", "--loglevel", "INFO", "--without-gossip", "--without-mingle"]
+    celery = ["celery", "-A", "annotate"]
+    worker = [*celery, "worker", "--loglevel", "INFO", "--without-gossip", "--without-mingle"]
     heavy = ["-Q", "heavy", "-c", "1", "-n", "heavy@%h"]
-    light = ["-Q", "light", "-c", "1", "-n", "light@%h", "-B", "-s", str(settings.HONE_DATA_DIR / "celerybeat")]
+    light = ["-Q", "light", "-c", "1", "-n", "light@%h"]
+    beat = [*celery, "beat", "--loglevel", "INFO", "--pidfile", "", "-s", str(settings.HONE_DATA_DIR / "celerybeat")]
     python = [sys.executable, "-m"]
     supervisor.start("web", [*python, *web], environment)
     # Asked to stop, the heavy worker first stops the job in its hands; training yields the processor to the pages.
     supervisor.start("heavy", ["nice", *python, *worker, *heavy], environment)
     supervisor.start("light", [*python, *worker, *light], environment)
+    supervisor.start("beat", [*python, *beat], environment)
 
 
 def _secret_key() -> str:
