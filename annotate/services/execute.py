@@ -43,34 +43,8 @@ def execute(run_id: uuid.UUID | str, on_progress: OnProgress | None = None) -> b
     run = _claim(run_id)
     if run is None:
         return False
-    context.bind(run_id=str(run.pk), attempt=run.attempt)
-    folder = run_folder(run)
-    try:
-        if not (folder / "result.json").exists():
-            if is_held(folder):
-                # A process that lost its supervisor and has not noticed yet: the sweeper rings again.
-                _leave(run, Run.State.QUEUED)
-                return True
-            space.check(run.kind, run.job)
-            inputs.prepare(run)
-            ending = follow(run, on_progress)
-            if ending.status != EXIT_DONE:
-                _end_without_result(run, ending)
-                return True
-        _succeed(run)
-    except TakenOver:
-        log.warning("run %s attempt %d was taken over", run.pk, run.attempt)
-    except Refused as refusal:
-        _fail(run, str(refusal))
-    except KeyboardInterrupt:
-        _leave(run, Run.State.CANCELLED, finished_at=Now())
-        raise
-    except (OperationalError, InterfaceError):
-        raise  # the row cannot be reached: the sweeper finds the run, and its result where there is one
-    except OSError as problem:
-        _fail(run, _disk_full(folder) if is_disk_full(problem) else _unforeseen(run, problem))
-    except Exception as problem:
-        _fail(run, _unforeseen(run, problem))
+    with context.bound(run_id=str(run.pk), attempt=run.attempt):
+        _attempt(run, on_progress)
     return True
 
 
@@ -85,6 +59,36 @@ def carry_out(run: Run, on_progress: OnProgress | None = None) -> bool:
             return True
         time.sleep(AGAIN_SECONDS)
     return False
+
+
+def _attempt(run: Run, on_progress: OnProgress | None) -> None:
+    folder = run_folder(run)
+    try:
+        if not (folder / "result.json").exists():
+            if is_held(folder):
+                # A process that lost its supervisor and has not noticed yet: the sweeper rings again.
+                _leave(run, Run.State.QUEUED)
+                return
+            space.check(run.kind, run.job)
+            inputs.prepare(run)
+            ending = follow(run, on_progress)
+            if ending.status != EXIT_DONE:
+                _end_without_result(run, ending)
+                return
+        _succeed(run)
+    except TakenOver:
+        log.warning("run %s attempt %d was taken over", run.pk, run.attempt)
+    except Refused as refusal:
+        _fail(run, str(refusal))
+    except KeyboardInterrupt:
+        _leave(run, Run.State.CANCELLED, finished_at=Now())
+        raise
+    except (OperationalError, InterfaceError):
+        raise  # the row cannot be reached: the sweeper finds the run, and its result where there is one
+    except OSError as problem:
+        _fail(run, _disk_full(folder) if is_disk_full(problem) else _unforeseen(run, problem))
+    except Exception as problem:
+        _fail(run, _unforeseen(run, problem))
 
 
 def _claim(run_id: uuid.UUID | str) -> Run | None:

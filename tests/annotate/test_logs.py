@@ -174,8 +174,8 @@ def test_it_is_masked_too_where_the_request_never_reached_its_page(client: Clien
 @pytest.mark.django_db
 def test_everything_said_about_a_run_is_marked_with_the_run_and_its_attempt(lines: Lines):
     made = run(world().project, job={"nonsense": True})
-    with context.bound():
-        assert execute(made.pk)
+    assert execute(made.pk)
+    assert "run_id" not in context.fields()
     about = lines("annotate.services.execute")
     assert about
     assert {(line["run_id"], line["attempt"]) for line in about} == {(str(made.pk), 1)}
