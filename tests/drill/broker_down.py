@@ -22,7 +22,7 @@ RUN_SECONDS = 120.0
 
 def drill() -> list[Outcome]:
     """Press a button before, while and after the broker is away."""
-    with fresh_site(HONE_ENGINE="transformers", HONE_RUN_LOST_SECONDS="6") as folder:
+    with fresh_site(HONE_ENGINE="transformers", HONE_RUN_LOST_SECONDS="15") as folder:
         from annotate.models import Run
 
         project = a_project(folder, prompts=3)

@@ -64,11 +64,10 @@ def _small_disk(folder: Path, megabytes: int) -> Iterator[None]:
 def _filled(folder: Path, spare: int = 0) -> Iterator[None]:
     """Hold a disk full but for some bytes."""
     ballast = folder / "ballast"
-    with open(ballast, "wb") as file:
+    with open(ballast, "wb", buffering=0) as file:
         with contextlib.suppress(OSError):
             while True:
-                file.write(b"\\0" * 65536)
-                file.flush()
+                file.write(bytes(65536))
         file.truncate(max(0, os.fstat(file.fileno()).st_size - spare))
     yield
     ballast.unlink()

@@ -25,7 +25,7 @@ from tests.site import fresh_site
 
 KILLS_OF_A_KIND = 10
 SEED = 20
-LOST_SECONDS = 6
+LOST_SECONDS = 9
 RUN_SECONDS = 180.0
 REWARD = {"epochs": 8, "dtype": "float32", "checkpoint_seconds": 0.0, "threads": 1}
 IMPROVE = {
