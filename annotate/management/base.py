@@ -134,4 +134,5 @@ def sentences() -> Iterator[None]:
     except OperationalError as problem:
         if not isinstance(problem.__cause__, DiskFull):
             raise
-        raise CommandError(f"The database's disk is full and nothing was changed: {problem}") from problem
+        said = problem.__cause__.diag.message_primary
+        raise CommandError(f"The database's disk is full and nothing was changed: {said}.") from problem

@@ -144,7 +144,7 @@ def _command(*words: str) -> subprocess.CompletedProcess[str]:
 
 def _said(done: subprocess.CompletedProcess[str]) -> str:
     lines = done.stderr.strip().splitlines()
-    return lines[-1] if lines else "nothing"
+    return lines[-1].removeprefix("CommandError: ") if lines else "nothing"
 
 
 def _export(folder: Path, project: Any) -> list[Outcome]:
