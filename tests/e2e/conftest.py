@@ -15,7 +15,7 @@ from urllib.parse import quote
 import pytest
 from django.conf import settings
 from django.db import connection
-from playwright.sync_api import Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
 from annotate.models import User
 from tools import debian
@@ -23,6 +23,7 @@ from tools import debian
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PASSWORD = "correct horse battery"
 WORKER_SECONDS = 60.0
+QUIET_SECONDS = 30.0
 
 # Playwright's loop runs in the test's own thread, where Django then suspects every query.
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
@@ -43,6 +44,30 @@ def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[s
 def browser_context_args(browser_context_args: dict[str, Any]) -> dict[str, Any]:
     """A desktop window."""
     return {**browser_context_args, "viewport": {"width": 1440, "height": 900}, "locale": "en-GB"}
+
+
+@pytest.fixture(autouse=True)
+def quiet(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Before the tables are emptied, close the pages and let the site finish what they asked for at the last moment."""
+    if "page" not in request.fixturenames:
+        yield
+        return
+    request.getfixturevalue("transactional_db")
+    context: BrowserContext = request.getfixturevalue("context")
+    yield
+    for page in context.pages:
+        page.close()
+    looks, deadline = 0, time.monotonic() + QUIET_SECONDS
+    while looks < 3:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle'"
+            )
+            (busy,) = cursor.fetchone()
+        looks = 0 if busy else looks + 1
+        assert time.monotonic() < deadline, "The site does not come to rest."
+        time.sleep(0.03)
 
 
 @pytest.fixture

@@ -139,10 +139,6 @@ def test_a_draft_goes_on_in_another_browser_and_neither_overwrites_the_other_uns
     expect(desk.locator("[data-conflict-stored]")).to_contain_text("Begun here, ended there")
     desk.get_by_role("button", name="Go on with that").click()
     expect(desk.get_by_label("Why, if you like")).to_have_value("Begun here, ended there")
-    desk.get_by_label("Why, if you like").fill("Ended here after all")
-    expect(desk.locator("[data-saved]")).to_have_text("Draft saved")
-    elsewhere.reload()
-    expect(elsewhere.get_by_label("Why, if you like")).to_have_value("Ended here after all")
     other_machine.close()
 
 
@@ -243,7 +239,6 @@ def test_the_web_server_dies_and_comes_back_and_the_page_goes_on_by_itself(
         wait_for_answers(page, 1)
         assert revision().rationale == "Sent to nobody at first"
         assert Submission.objects.count() == 1
-        page.goto("about:blank")
 
 
 def test_moving_on_fetches_nothing_because_the_next_item_is_there_already(desk: Page, stage: World) -> None:
@@ -337,7 +332,7 @@ def test_when_all_is_judged_the_page_says_why_there_is_nothing(desk: Page, stage
 
 
 def test_the_order_on_the_page_is_the_order_of_the_slot(desk: Page, stage: World) -> None:
-    slot = Slot.objects.get(rater=stage.bob)
+    slot = Slot.objects.get(rater=stage.bob, ahead=False)
     texts = {c.pk: c.text for c in slot.item.completions.all()}
     assert desk.locator("[data-original]").all_inner_texts() == [texts[pk] for pk in shown_order(slot)]
 
