@@ -215,10 +215,15 @@ def test_a_page_does_not_wait_for_a_broker_that_does_not_answer(
     stage: World, django_capture_on_commit_callbacks, monkeypatch
 ) -> None:
     """Somebody listens at the broker's address and never says a word."""
+    from annotate.celery import app
+
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        monkeypatch.setattr("annotate.celery.app.conf.broker_url", f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
+        monkeypatch.setattr(app.conf, "broker_url", f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
+        # What Celery keeps of connections belongs to the address, and must not outlive it.
+        monkeypatch.setattr(app, "_pool", None)
+        monkeypatch.setattr(app.amqp, "_producer_pool", None)
         began = time.monotonic()
         with django_capture_on_commit_callbacks(execute=True):
             call_worker(run(stage.project))
