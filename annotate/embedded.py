@@ -150,11 +150,19 @@ def _stop(process: psutil.Process) -> None:
     """End a server; SIGINT is PostgreSQL's fast shutdown and is as good as SIGTERM to Valkey, which saves nothing."""
     with contextlib.suppress(psutil.NoSuchProcess):
         process.send_signal(2)
-        try:
-            process.wait(STOP_SECONDS)
-        except psutil.TimeoutExpired:
+        if not _gone(process):
             process.kill()
-            process.wait(STOP_SECONDS)
+            _gone(process)
+
+
+def _gone(process: psutil.Process) -> bool:
+    """Wait for a process to end; one that is dead and that nobody has buried counts as ended."""
+    deadline = time.monotonic() + STOP_SECONDS
+    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 def _socket_folder(folder: Path) -> Path:

@@ -60,12 +60,13 @@ class Supervisor:
     def __enter__(self) -> Supervisor:
         self._log_dir.mkdir(parents=True, exist_ok=True)
         # Whatever our processes leave behind becomes our child, so that it can be found and ended.
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        _adopt_orphans(True)
         self._spared = {process.pid for process in psutil.Process().children()}
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+        _adopt_orphans(False)
 
     def start(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
         """Start a process with its output in ``NAME.log``; it is killed should we be killed.
@@ -132,6 +133,10 @@ class Supervisor:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     found.extend(process.children(recursive=True))
         return found
+
+
+def _adopt_orphans(on: bool) -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, int(on), 0, 0, 0)
 
 
 def _spawn(command: list[str], environment: dict[str, str], log_file: Path) -> subprocess.Popen[bytes]:

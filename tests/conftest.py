@@ -11,6 +11,12 @@ import pytest
 from annotate.embedded import services_running
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the browser's tests last: Playwright leaves an event loop running, beside which no other can be run."""
+    items.sort(key=lambda item: "e2e" in item.path.parts)
+
+
 @pytest.fixture(scope="session")
 def servers() -> Iterator[None]:
     """The embedded servers in the tests' data folder."""
