@@ -13,10 +13,7 @@ import os
 import queue
 import sys
 import threading
-import time
 from typing import Any
-
-from policy.engines.base import WAIT_SECONDS
 
 
 def main(settings: dict[str, Any]) -> None:
@@ -83,7 +80,7 @@ class Worker:
         self._requests = 0
 
     def generate(self, requests: list[dict[str, Any]], answer: Any) -> None:
-        """Answer requests, each as soon as it is whole, with a sign of life while none is."""
+        """Answer requests, each as soon as it is whole."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
@@ -103,11 +100,7 @@ class Worker:
                 output_kind=RequestOutputKind.FINAL_ONLY,
             )
             engine.add_request(str(number), {"prompt_token_ids": request["prompt_ids"]}, sampling)
-        told = time.monotonic()
         while engine.has_unfinished_requests():
-            if time.monotonic() - told > WAIT_SECONDS:
-                told = time.monotonic()
-                answer({})
             output: Any
             for output in engine.step():
                 result = output.outputs[0]
