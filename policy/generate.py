@@ -216,10 +216,8 @@ class Answering:
         return model
 
     def _publish(self, rows: list[Row]) -> None:
-        self._announce(self._shards.publish(rows), done=self._done, total=self._total)
-
-    def _announce(self, shard: str, **progress: Any) -> None:
-        self._run.progress("generate", **progress, shard=shard, sha256=self._shards.sha256(shard))
+        shard = self._shards.publish(rows)
+        self._run.progress("generate", self._done, self._total, shard=shard, sha256=self._shards.sha256(shard))
 
     def _result(self) -> dict[str, Any]:
         rows = self._shards.rows()

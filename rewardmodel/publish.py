@@ -65,7 +65,7 @@ def file_sha256(path: Path) -> str:
 def publish(folder: Path, fill: Callable[[Path], object]) -> str:
     """Make a folder appear whole or not at all, with a manifest of its files' hashes.
 
-    :param folder: the final path; it is replaced if it exists without a valid manifest.
+    :param folder: the final path; what is there is replaced.
     :param fill: called with a temporary folder to write the files into.
     :returns: the SHA-256 of the manifest, which names the folder's whole content.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,7 +21,7 @@ from annotate.services import Refused
 from annotate.services.execute import carry_out
 
 
-class ServiceCommand(BaseCommand):
+class ServiceCommand(BaseCommand, ABC):
     """A command that calls services; subclasses write :meth:`perform`."""
 
     needs_tables = True
@@ -38,9 +39,9 @@ class ServiceCommand(BaseCommand):
             options["actor"] = self._actor(options["actor"])
             self.perform(**options)
 
+    @abstractmethod
     def perform(self, *args: Any, **options: Any) -> None:
         """Do what the command is for."""
-        raise NotImplementedError
 
     def project(self, slug: str) -> Project:
         """The project of that slug.

@@ -11,7 +11,7 @@ Each backup is a folder that is whole by itself and appears whole or not at all,
 
 Files that an earlier backup in FOLDER has with the same content are linked, not copied, so that each further
 backup takes the room of what is new, and any may be deleted. Not in it: the default model, which set-up unpacks
-again; a run that is still under way, which starts again from its beginning; checkpoints; logs.
+again; a run that is still under way, which starts again from its beginning; checkpoints; the site's own logs.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def restore(*, source: Path) -> Restored:
     _check_version(about, backup)
     _check_empty()
     moved = _moved(about, entries)
-    targets = _targets(backup, entries, moved)
+    targets = _targets(about, entries, moved)
     _check_room(targets, backup, entries)
     statements = [statement for old, new in moved.items() for statement in _follow(old, new)]
     with _put_back(targets, backup, entries):
@@ -136,12 +136,11 @@ def _moved(about: dict[str, Any], entries: Entries) -> dict[str, str]:
     return moved
 
 
-def _targets(backup: Path, entries: Entries, moved: dict[str, str]) -> dict[Path, str]:
+def _targets(about: dict[str, Any], entries: Entries, moved: dict[str, str]) -> dict[Path, str]:
     """Where each file goes that is not there yet.
 
     :raises Refused: when another file is there.
     """
-    about = json.loads((backup / "BACKUP.json").read_text())
     places = {f"outside/{number}/": moved.get(old) for number, old in about["outside"].items()}
     targets = {}
     for name, entry in entries.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -81,6 +82,12 @@ def figure(value: Any) -> str:
 def listed(value: Any) -> str:
     """A list in a line; other values as they are."""
     return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+@register.filter
+def pretty_json(value: Any) -> str:
+    """A value as indented JSON."""
+    return json.dumps(value, indent=1, ensure_ascii=False)
 
 
 @register.filter

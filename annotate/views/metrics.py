@@ -40,6 +40,9 @@ class Measure:
     share: bool = False
 
 
+REWARD = Measure(_("Reward"), _("Mean score that the reward model gives the answers."))
+LENGTH = Measure(_("Length"), _("Mean tokens an answer."))
+
 MEASURES: dict[str, Measure] = {
     "accuracy": Measure(_("Accuracy"), _("Share of pairs put in the raters' order."), share=True),
     "length_only_accuracy": Measure(
@@ -50,16 +53,16 @@ MEASURES: dict[str, Measure] = {
     "loss": Measure(_("Loss"), _("What training lowers: how badly the scores fit the raters' rankings.")),
     "dev_loss": Measure(_("Loss on dev"), _("The loss on prompts not trained on; training stops when it rises.")),
     "dev_accuracy": Measure(_("Accuracy on dev"), _("Accuracy on the prompts that decide when to stop."), share=True),
-    "reward": Measure(_("Reward"), _("Mean score that the reward model gives the answers.")),
-    "score": Measure(_("Reward"), _("Mean score that the reward model gives the answers.")),
+    "reward": REWARD,
+    "score": REWARD,
     "kl": Measure(_("KL to the parent"), _("How far the policy has moved from its parent, in nats an answer.")),
     "kl_coefficient": Measure(_("KL coefficient"), _("Weight of the penalty on moving away; adapts to the target.")),
     "entropy": Measure(_("Entropy"), _("Surprise of the policy's own tokens, in nats a token; near 0 it repeats.")),
     "mismatch_kl": Measure(
         _("Sampler mismatch"), _("KL between sampler and trainer, in nats a token; well below 0.1 is healthy.")
     ),
-    "length": Measure(_("Length"), _("Mean tokens an answer.")),
-    "tokens": Measure(_("Length"), _("Mean tokens an answer.")),
+    "length": LENGTH,
+    "tokens": LENGTH,
     "end_rate": Measure(_("Answers that end"), _("Share of answers that end before the token limit."), share=True),
     "policy_loss": Measure(_("Policy loss"), _("PPO's clipped objective with its sign changed.")),
     "value_loss": Measure(_("Value loss"), _("Squared error of the value head's forecasts of the return.")),
