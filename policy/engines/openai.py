@@ -220,5 +220,5 @@ def _advice(status: int | None, served: Sequence[str]) -> str:
     if status < 400 or status == 404:
         return f"{ADDRESS_VARIABLE} must be the server's address up to and including /v1."
     if status in RETRIED_STATUSES or status >= 500:
-        return "Start another run once the server answers; the answers so far are kept."
+        return "Resume the run once the server answers; the answers so far are kept."
     return ""

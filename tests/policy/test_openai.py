@@ -143,7 +143,7 @@ def test_nothing_is_asked_before_the_time_that_a_busy_server_names(own, tmp_path
 def test_a_server_that_asks_for_more_patience_than_there_is_ends_the_work_at_once(own, tmp_path):
     engine = ready_engine(own, tmp_path)
     own.script.append(Reply(429, {"error": {"message": "quota"}}, {"Retry-After": "3600"}))
-    with pytest.raises(JobError, match=r"HTTP 429: “quota”, to be asked again after 3600 s\. Start another run once"):
+    with pytest.raises(JobError, match=r"HTTP 429: “quota”, to be asked again after 3600 s\. Resume the run once"):
         generate(engine, [request()])
 
 
@@ -180,7 +180,7 @@ def test_a_server_that_stays_away_is_given_up_after_the_budget_with_what_to_do(o
     with pytest.raises(JobError) as raised:
         generate(engine, [request(seed) for seed in range(20)])
     assert 0.4 < time.monotonic() - began < 10
-    assert "HTTP 503: “overloaded”. Start another run once the server answers" in str(raised.value)
+    assert "HTTP 503: “overloaded”. Resume the run once the server answers" in str(raised.value)
 
 
 def test_an_address_where_nobody_listens_is_named_with_the_setting(tmp_path, monkeypatch):
