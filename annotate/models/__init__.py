@@ -30,18 +30,23 @@ from annotate.models.judgements import (
     Slot,
     Submission,
 )
-from annotate.models.people import Invite, InviteUse, Membership, SignInTry, User
+from annotate.models.people import GuidelineReading, Invite, InviteUse, Membership, SignInTry, User
+from annotate.models.quality import AnswerKey, Check, Contest
 from annotate.models.runs import RewardModel, Run, RunEvent
 
 __all__ = [
+    "AnswerKey",
     "AuditEvent",
+    "Check",
     "Comparison",
     "Completion",
+    "Contest",
     "Criterion",
     "Draft",
     "Edit",
     "Flag",
     "Generation",
+    "GuidelineReading",
     "GuidelineVersion",
     "Invite",
     "InviteUse",
