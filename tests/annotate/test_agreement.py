@@ -72,5 +72,5 @@ def test_with_ties_agreement_with_a_key_is_somers_d_moved_to_between_0_and_1() -
 def test_disagreement_is_one_less_the_mean_over_all_pairs_of_raters() -> None:
     # The first two agree on 2 of 3 pairs, the third reverses the first (0) and agrees with the second on 1 of 3.
     assert disagreement([[1, 2, 3], [2, 1, 3], [3, 2, 1]]) == pytest.approx(1 - (2 / 3 + 0 + 1 / 3) / 3)
-    assert disagreement([[1, 2], [NONE, 1]]) is None
+    assert disagreement([[1.0, 2.0], [NONE, 1.0]]) is None
     assert disagreement([[1, 2]]) is None
