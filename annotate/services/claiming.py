@@ -62,7 +62,7 @@ def _new(user: User, project: Project, ahead: bool) -> Slot | None:
         return None if ahead else qualification.slot_for(trial)
     slot = _find(user, project, ahead)
     if slot is not None and slot.reserved_for_id is None:
-        return mixing.instead(user=user, project=project) or slot
+        return mixing.instead(found=slot, user=user, project=project) or slot
     return slot
 
 

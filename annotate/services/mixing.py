@@ -27,22 +27,23 @@ DAY = timedelta(days=1)
 draw = random.SystemRandom().random
 
 
-def instead(*, user: User, project: Project) -> Slot | None:
+def instead(*, found: Slot, user: User, project: Project) -> Slot | None:
     """A new slot for the rater in place of the ordinary one that was found for them; mostly None.
 
-    To be called with the rater's row locked.
+    It is for an item of the same kind, because a pair among larger items would stick out. To be called with
+    the rater's row locked.
     """
     if user.kind != User.Kind.HUMAN or not (project.gold_rate or project.repeat_rate):
         return None
     drawn = draw()
     if drawn < project.gold_rate:
-        return _gold(user, project)
+        return _gold(user, found)
     if drawn < project.gold_rate + project.repeat_rate:
-        return _repeat(user, project)
+        return _repeat(user, found)
     return None
 
 
-def _gold(user: User, project: Project) -> Slot | None:
+def _gold(user: User, found: Slot) -> Slot | None:
     """An item with an active key that the rater has never had; first those that lack no judgement any more."""
     item = OuterRef("item")
     had = Slot.objects.filter(Q(rater=user) | Q(reserved_for=user) | Q(leases__rater=user), item=item)
@@ -50,7 +51,8 @@ def _gold(user: User, project: Project) -> Slot | None:
     wrote = Edit.objects.filter(edited__entries__item=item, revision__judgement__rater=user)
     wanting = Slot.objects.filter(COUNTED, item=item).exclude(state=Slot.State.DONE)
     key = (
-        AnswerKey.objects.filter(item__project=project, use=AnswerKey.Use.GOLD, active=True)
+        AnswerKey.objects.filter(use=AnswerKey.Use.GOLD, active=True)
+        .filter(item__project=found.project_id, item__purpose=found.purpose)
         .exclude(Exists(had) | Exists(skipped) | Exists(wrote))
         .annotate(wanting=Exists(wanting))
         .select_related("item")
@@ -60,20 +62,20 @@ def _gold(user: User, project: Project) -> Slot | None:
     return ondemand.new_slot(item=key.item, purpose=Purpose.GOLD, rater=user) if key else None
 
 
-def _repeat(user: User, project: Project) -> Slot | None:
+def _repeat(user: User, found: Slot) -> Slot | None:
     """An item that the rater judged long enough ago, and only once, with its answers in another order."""
     again = Slot.objects.filter(item=OuterRef("item"), purpose=Purpose.REPEAT, reserved_for=user)
     latest = list(
-        Judgement.objects.filter(rater=user, slot__project=project)
+        Judgement.objects.filter(rater=user, slot__project=found.project_id)
         .annotate(
             repeated=Exists(again),
-            counts=Q(slot__purpose__in=[Purpose.COLLECT, Purpose.EVALUATE]),
+            alike=Q(slot__purpose=found.purpose),
             old=Q(updated_at__lt=Now() - DAY),
         )
         .select_related("item", "slot")
         .order_by("-updated_at")[:LOOK_BACK]
     )
-    fit = [j for back, j in enumerate(latest) if j.counts and not j.repeated and (back >= APART or j.old)]
+    fit = [j for back, j in enumerate(latest) if j.alike and not j.repeated and (back >= APART or j.old)]
     if not fit:
         return None
     judgement = secrets.choice(fit)

@@ -22,6 +22,7 @@ from annotate.services import keys, mixing
 from annotate.services.claiming import claim, shown_order, skip, standing, why_none
 from tests.annotate.factory import World, collect_items, world
 from tests.annotate.keyed import answer, answer_next, make_key, member
+from tests.annotate.lineage import turn
 
 pytestmark = pytest.mark.django_db
 
@@ -78,6 +79,16 @@ def test_a_skipped_or_retired_gold_item_does_not_come(stage: World, drawn: list[
     assert slot.item == skipped.item
     skip(user=stage.bob, slot=slot, reason="unsure")
     assert answer_next(stage.bob, stage.project).slot.purpose == Purpose.COLLECT
+
+
+def test_what_is_mixed_in_among_evaluations_is_an_evaluation(drawn: list[float]) -> None:
+    left = turn(world(gold_rate=0.5))
+    stage = left.stage
+    keys.make(judgement=left.judgement, use="gold", explanation="", actor=stage.alice)
+    carol = member(stage, "carol")
+    drawn[0] = GOLD
+    found = [answer_next(carol, stage.project).slot.purpose for _n in range(2)]
+    assert found == [Purpose.EVALUATE, Purpose.GOLD]  # one item to evaluate, and a key for a collected one
 
 
 def test_nothing_is_mixed_in_for_programs(stage: World, drawn: list[float]) -> None:
