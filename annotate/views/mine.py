@@ -113,11 +113,15 @@ def _found(user: User, project: Project, chosen: dict[str, str]) -> QuerySet[Sub
 
 def _with_text(found: QuerySet[Submission], text: str) -> QuerySet[Submission]:
     """Those with a text in the prompt, in one of the answers, or in what the rater wrote."""
+    revision = OuterRef("revision")
     quoted = json.dumps(text, ensure_ascii=False)[1:-1]
-    shown = Completion.objects.filter(entries__item=OuterRef("slot__item"), text__icontains=text)
-    return found.annotate(
-        prompt_text=Cast("slot__item__prompt__messages", TextField()), said=Cast("payload", TextField())
-    ).filter(Q(prompt_text__icontains=quoted) | Q(said__icontains=quoted) | Exists(shown))
+    return found.annotate(prompt_text=Cast("slot__item__prompt__messages", TextField())).filter(
+        Q(prompt_text__icontains=quoted)
+        | Q(payload__rationale__icontains=text)
+        | Exists(Completion.objects.filter(entries__item=OuterRef("slot__item"), text__icontains=text))
+        | Exists(Edit.objects.filter(revision=revision, edited__text__icontains=text))
+        | Exists(Flag.objects.filter(revision=revision, note__icontains=text))
+    )
 
 
 def _entries(submissions: Iterable[Submission], criteria: list[Criterion]) -> list[Entry]:

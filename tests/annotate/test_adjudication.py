@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import threading
 
 import pytest
+from django.db import connection, transaction
 from django.test import Client
 from django.urls import reverse
 
@@ -155,3 +157,29 @@ def test_the_table_of_raters_holds_each_figure_with_its_number() -> None:
     assert rows["alice"].with_others == raters.Share(None, 0)
     make_key(stage, "gold")
     assert places.disagreement(adjudication.judged(Item.objects.order_by("pk")[1])) == pytest.approx(1 / 6)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_last_answers_at_the_same_time_do_not_both_overlook_the_disagreement() -> None:
+    stage = world(prompts=1, overlap=2, adjudicate_above=0.3)
+    collect_items(stage)
+    carol = member(stage, "carol")
+    mine, theirs = claim(user=stage.bob, project=stage.project), claim(user=carol, project=stage.project)
+    assert mine is not None
+    assert theirs is not None
+
+    def send_other() -> None:
+        try:
+            answer(theirs, WRONG)
+        finally:
+            connection.close()
+
+    other = threading.Thread(target=send_other)
+    with transaction.atomic():
+        answer(mine, RIGHT)
+        other.start()
+        other.join(1)
+        assert other.is_alive()  # it waits for the item
+        assert asked() == []
+    other.join(30)
+    assert asked() == ["alice"]
