@@ -16,10 +16,6 @@ from django.utils.translation import gettext as _
 
 from annotate.models import Item, Judgement, JudgementRevision, Purpose, Skip, Slot, User
 from annotate.services import Refused, audit
-from annotate.services.items import PRIORITY_RANGE
-
-PRIORITY = -2 * PRIORITY_RANGE
-"""Offered before everything else: a named person is waited for."""
 
 
 def make_on_demand(*, item: Item, purpose: Purpose, rater: User, actor: User | None) -> Slot:
@@ -49,7 +45,6 @@ def make_on_demand(*, item: Item, purpose: Purpose, rater: User, actor: User | N
                 item=item,
                 purpose=purpose,
                 reserved_for=rater,
-                priority=PRIORITY,
                 order_seed=secrets.randbelow(2**62),
             )
         else:
