@@ -17,7 +17,10 @@ from django.shortcuts import get_object_or_404
 from django.utils.translation import gettext as _
 
 from annotate.models import (
+    AnswerKey,
+    Check,
     Completion,
+    Contest,
     Generation,
     Invite,
     Judgement,
@@ -115,6 +118,27 @@ def get_judgement(request: SignedInRequest, slug: str, pk: int) -> Judgement:
     project = get_project(request, slug, role=LEAD)
     judgements = Judgement.objects.select_related("item__prompt", "rater", "slot")
     return get_object_or_404(judgements, slot__project=project, pk=pk)
+
+
+def get_key(request: SignedInRequest, slug: str, pk: int) -> AnswerKey:
+    """An answer key, for leads."""
+    project = get_project(request, slug, role=LEAD)
+    return get_object_or_404(AnswerKey.objects.select_related("item__project"), item__project=project, pk=pk)
+
+
+def get_contest(request: SignedInRequest, slug: str, pk: int) -> Contest:
+    """A rater's objection to a key, for leads."""
+    project = get_project(request, slug, role=LEAD)
+    contests = Contest.objects.select_related("check_result__key__item__project", "check_result__judgement__rater")
+    return get_object_or_404(contests, check_result__key__item__project=project, pk=pk)
+
+
+def get_check(request: SignedInRequest, slug: str, pk: int) -> Check:
+    """A check of the viewer's own judgement whose right answer they have been shown."""
+    project = get_project(request, slug)
+    checks = Check.objects.filter(judgement__rater=request.user, revealed_at__isnull=False)
+    checks = checks.select_related("key__item__project", "judgement")
+    return get_object_or_404(checks, key__item__project=project, pk=pk)
 
 
 def get_member(request: SignedInRequest, slug: str, pk: int) -> Membership:

@@ -19,12 +19,13 @@ from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
-from annotate.models import Edit, Lease, Project, Skip, Slot, User
+from annotate.models import Edit, Judgement, Lease, Project, Purpose, Skip, Slot, User
 from annotate.models.judgements import COUNTED
-from annotate.services import Refused
+from annotate.services import Refused, mixing, qualification
 
 LEASE = timedelta(minutes=30)
 HELD_AT_MOST = 2
+SHOWN_AT_ONCE = 10
 
 
 def claim(*, user: User, project: Project, ahead: bool = False) -> Slot | None:
@@ -42,7 +43,7 @@ def claim(*, user: User, project: Project, ahead: bool = False) -> Slot | None:
         fits = [slot for slot in held if slot.ahead] if ahead else held
         slot = fits[0] if fits else None
         if slot is None and len(held) < HELD_AT_MOST:
-            slot = _find(user, project, ahead)
+            slot = _new(user, project, ahead)
         if slot is None:
             return None
         Slot.objects.filter(pk=slot.pk).update(
@@ -51,6 +52,18 @@ def claim(*, user: User, project: Project, ahead: bool = False) -> Slot | None:
         if not fits:
             Lease.objects.bulk_create([Lease(slot=slot, rater=user)], ignore_conflicts=True)
     return Slot.objects.select_related("item__prompt", "project").get(pk=slot.pk)
+
+
+def _new(user: User, project: Project, ahead: bool) -> Slot | None:
+    """A slot that the rater does not hold yet: of the qualification, or else one that is found or put in its place."""
+    trial = qualification.trial(user=user, project=project)
+    if trial is not None and not qualification.settle(trial):
+        # Not ahead: feedback comes in between.
+        return None if ahead else qualification.slot_for(trial)
+    slot = _find(user, project, ahead)
+    if slot is not None and slot.reserved_for_id is None:
+        return mixing.instead(user=user, project=project) or slot
+    return slot
 
 
 def _find(user: User, project: Project, ahead: bool) -> Slot | None:
@@ -137,6 +150,8 @@ def skip(*, user: User, slot: Slot, reason: str) -> None:
         raise Refused(_("Say in a few words why you skip this item."), place="reason")
     with transaction.atomic():
         locked = Slot.objects.select_for_update(no_key=True, of=("self",)).get(pk=slot.pk)
+        if locked.purpose == Purpose.QUALIFY:
+            raise Refused(_("Items of the qualification are not skipped: answer as well as you can."))
         if locked.rater_id != user.pk or locked.state != Slot.State.LEASED:
             raise Refused(_("This item is not yours to skip any more."))
         Skip.objects.create(slot=locked, rater=user, reason=reason[:500])
@@ -146,25 +161,45 @@ def skip(*, user: User, slot: Slot, reason: str) -> None:
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a rater and a project stand, in slots that count."""
+    """Where a rater and a project stand."""
 
     mine: int
+    """The rater's judgements, whatever they were for."""
     done: int
+    """Slots that count and are done."""
     total: int
+    recent: int = 0
+    """Of the done ones those that the rater's own figure leaves out for now."""
+
+    @property
+    def percent(self) -> int:
+        """How much of the project is done, as its raters see it."""
+        return 100 * (self.done - self.recent) // self.total if self.done < self.total else 100 if self.total else 0
 
 
 def standing(*, user: User, project: Project) -> Standing:
-    """Progress of one rater and of the project."""
+    """Progress of one rater and of the project.
+
+    Where gold items or repeats are mixed in, they must not be told from others by a figure that they leave
+    unchanged. So all that a rater judged counts as theirs, and what they judged moves the project's share
+    only ten at a time.
+    """
+    slots = Slot.objects.filter(project=project)
     done = Q(state=Slot.State.DONE)
-    return Standing(
-        **Slot.objects.filter(COUNTED, project=project).aggregate(
-            mine=Count("pk", filter=done & Q(rater=user)), done=Count("pk", filter=done), total=Count("pk")
-        )
-    )
+    mine = slots.filter(done, rater=user).count()
+    recent = 0
+    if project.gold_rate or project.repeat_rate:
+        latest = Judgement.objects.filter(rater=user, slot__project=project).order_by("-pk")
+        purposes = latest.values_list("slot__purpose", flat=True)[: mine % SHOWN_AT_ONCE]
+        recent = sum(purpose in (Purpose.COLLECT, Purpose.EVALUATE) for purpose in purposes)
+    counts = slots.filter(COUNTED).aggregate(done=Count("pk", filter=done), total=Count("pk"))
+    return Standing(mine=mine, recent=recent, **counts)
 
 
 def why_none(*, user: User, project: Project) -> str:
     """Why there is nothing for the rater to do, when :func:`claim` found nothing."""
+    if waiting := qualification.why_waiting(user=user, project=project):
+        return waiting
     now = standing(user=user, project=project)
     if now.total == 0:
         return _("No items have been prepared yet. They appear here as soon as the model has written answers.")
