@@ -11,21 +11,19 @@ is free may take it, and the page of the first is told when it wants to open it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 
 from django.db import transaction
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
-from annotate.models import Edit, Judgement, Lease, Project, Purpose, Skip, Slot, User
-from annotate.models.judgements import COUNTED
+from annotate.models import Edit, Lease, Project, Purpose, Skip, Slot, User
 from annotate.services import Refused, mixing, qualification
+from annotate.services.standing import counts
 
 LEASE = timedelta(minutes=30)
 HELD_AT_MOST = 2
-SHOWN_AT_ONCE = 10
 
 
 def claim(*, user: User, project: Project, ahead: bool = False) -> Slot | None:
@@ -159,48 +157,11 @@ def skip(*, user: User, slot: Slot, reason: str) -> None:
         Slot.objects.filter(pk=locked.pk).update(state=Slot.State.FREE, rater=None, ahead=False, lease_expires_at=None)
 
 
-@dataclass(frozen=True)
-class Standing:
-    """Where a rater and a project stand."""
-
-    mine: int
-    """The rater's judgements, whatever they were for."""
-    done: int
-    """Slots that count and are done."""
-    total: int
-    recent: int = 0
-    """Of the done ones those that the rater's own figure leaves out for now."""
-
-    @property
-    def percent(self) -> int:
-        """How much of the project is done, as its raters see it."""
-        return 100 * (self.done - self.recent) // self.total if self.done < self.total else 100 if self.total else 0
-
-
-def standing(*, user: User, project: Project) -> Standing:
-    """Progress of one rater and of the project.
-
-    Where gold items or repeats are mixed in, they must not be told from others by a figure that they leave
-    unchanged. So all that a rater judged counts as theirs, and what they judged moves the project's share
-    only ten at a time.
-    """
-    slots = Slot.objects.filter(project=project)
-    done = Q(state=Slot.State.DONE)
-    mine = slots.filter(done, rater=user).count()
-    recent = 0
-    if project.gold_rate or project.repeat_rate:
-        latest = Judgement.objects.filter(rater=user, slot__project=project).order_by("-pk")
-        purposes = latest.values_list("slot__purpose", flat=True)[: mine % SHOWN_AT_ONCE]
-        recent = sum(purpose in (Purpose.COLLECT, Purpose.EVALUATE) for purpose in purposes)
-    counts = slots.filter(COUNTED).aggregate(done=Count("pk", filter=done), total=Count("pk"))
-    return Standing(mine=mine, recent=recent, **counts)
-
-
 def why_none(*, user: User, project: Project) -> str:
     """Why there is nothing for the rater to do, when :func:`claim` found nothing."""
     if waiting := qualification.why_waiting(user=user, project=project):
         return waiting
-    now = standing(user=user, project=project)
+    now = counts(project)
     if now.total == 0:
         return _("No items have been prepared yet. They appear here as soon as the model has written answers.")
     if now.done == now.total:

@@ -16,10 +16,6 @@ from django.utils.translation import gettext as _
 
 from annotate.models import Item, Judgement, JudgementRevision, Purpose, Skip, Slot, User
 from annotate.services import Refused, audit
-from annotate.services.items import PRIORITY_RANGE
-
-PRIORITY = -2 * PRIORITY_RANGE
-"""Offered before everything else: a named person is waited for."""
 
 SEEDS = 2**62
 
@@ -66,7 +62,6 @@ def new_slot(*, item: Item, purpose: Purpose, rater: User, order_seed: int | Non
         item=item,
         purpose=purpose,
         reserved_for=rater,
-        priority=PRIORITY,
         order_seed=secrets.randbelow(SEEDS) if order_seed is None else order_seed,
     )
 

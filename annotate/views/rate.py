@@ -18,6 +18,7 @@ from annotate.access import SignedInRequest, get_project, get_slot
 from annotate.models import Criterion, Judgement, Project, Purpose, Slot, User
 from annotate.services import Conflict, Refused, claiming, drafts, judging, qualification
 from annotate.services.payload import plain_text
+from annotate.services.standing import standing
 from annotate.views import answers, qualify
 from annotate.views import body as body_of
 from annotate.views.letters import LETTERS, by_completion, kept_draft, stored_answer
@@ -238,10 +239,10 @@ def _progress(user: User, project: Project, slot: Slot | None, *, answered: bool
         trial = qualification.trial(user=user, project=project)
         if trial is not None:
             return qualify.progress(trial, answered=answered)
-    standing = claiming.standing(user=user, project=project)
-    figures = {"mine": standing.mine, "percent": standing.percent}
+    now = standing(user=user, project=project)
+    figures = {"mine": now.mine, "percent": now.percent}
     words = _("%(mine)s by you; %(percent)s %% of the project") % figures
-    return {"done": standing.percent, "total": 100, "words": words}
+    return {"done": now.percent, "total": 100, "words": words}
 
 
 def _criteria(project: Project) -> list[Criterion]:
