@@ -62,7 +62,7 @@ def checked(key: AnswerKey, rater: User, places: Sequence[int | None] = WRONG) -
 def contested_key(stage: World) -> Contest:
     """Bob's objection to a key that he judged otherwise and was shown."""
     item = Item.objects.filter(purpose=Item.Purpose.COLLECT, judgements__isnull=True).earliest("pk")
-    Slot.objects.filter(item=item).update(priority=-(2**40))
+    Slot.objects.filter(item=item).update(priority=-(2**60))
     key = make_key(stage, AnswerKey.Use.GOLD, by=member(stage, "kim", Membership.Role.LEAD))
     check = checked(key, stage.bob)
     checks.reveal(user=stage.bob, project=stage.project)
