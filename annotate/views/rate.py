@@ -270,6 +270,7 @@ def _piece(user: User, project: Project, slot: Slot | None, *, with_progress: bo
         ],
         "places": range(1, len(slot.shown) + 1),
         "criteria": _criteria(project),
+        "introduction": qualify.introduction(user, project) if slot.purpose == Purpose.QUALIFY else "",
         "others": answers.of_others(slot, _criteria(project)) if slot.purpose == Purpose.ADJUDICATE else [],
         "data": {
             **data,
