@@ -19,6 +19,7 @@ from django.utils.translation import gettext as _
 from annotate.models import (
     Completion,
     Generation,
+    GuidelineVersion,
     Invite,
     Judgement,
     Membership,
@@ -75,6 +76,11 @@ def get_slot(request: SignedInRequest, slug: str, pk: int) -> Slot:
     project = get_project(request, slug)
     slots = Slot.objects.filter(leases__rater=request.user).select_related("project", "item__prompt")
     return get_object_or_404(slots, project=project, pk=pk)
+
+
+def get_guideline(request: SignedInRequest, slug: str, pk: int) -> GuidelineVersion:
+    """A version of the instructions, for members."""
+    return get_object_or_404(GuidelineVersion, project=get_project(request, slug), pk=pk)
 
 
 def get_generation(request: SignedInRequest, slug: str, number: int) -> Generation:
@@ -134,6 +140,21 @@ def get_invitation(token: str) -> Invite:
 
 def get_account(request: SignedInRequest) -> User:
     """The viewer's own account; nobody reaches another's here."""
+    return request.user
+
+
+def may_create(user: User) -> bool:
+    """Whether somebody may make projects: who leads one already, and superusers."""
+    return user.is_superuser or Membership.objects.filter(user=user, role=LEAD).exists()
+
+
+def get_creator(request: SignedInRequest) -> User:
+    """The viewer, who may make projects.
+
+    :raises PermissionDenied: for anybody else.
+    """
+    if not may_create(request.user):
+        raise PermissionDenied(_("New projects are made by those who lead one, and by administrators."))
     return request.user
 
 

@@ -7,10 +7,15 @@ not matter what time a web server believes it is.
 A rater holds at most two slots of a project: the one at work, and one *ahead*, which the page fetches
 so that moving on needs no wait. A slot held ahead keeps nobody idle: another rater for whom nothing
 is free may take it, and the page of the first is told when it wants to open it.
+
+A paused project hands out nothing: what is at work can be finished, what is held ahead waits. A rater
+who has the project's quota gets no more of the slots open to everybody, only what is asked of them by name.
 """
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -23,8 +28,12 @@ from annotate.models import Edit, Lease, Project, Skip, Slot, User
 from annotate.models.judgements import COUNTED
 from annotate.services import Refused
 
-LEASE = timedelta(minutes=30)
 HELD_AT_MOST = 2
+
+
+def lease_of(project: Project) -> timedelta:
+    """For how long an item is kept for a rater who does nothing."""
+    return timedelta(minutes=project.lease_minutes)
 
 
 def claim(*, user: User, project: Project, ahead: bool = False) -> Slot | None:
@@ -39,14 +48,16 @@ def claim(*, user: User, project: Project, ahead: bool = False) -> Slot | None:
         User.objects.select_for_update(no_key=True).values_list("pk").get(pk=user.pk)
         mine = Slot.objects.filter(project=project, state=Slot.State.LEASED, rater=user)
         held = list(mine.select_for_update(no_key=True, of=("self",)).order_by("ahead", "priority", "id"))
+        if project.paused_at is not None:
+            held = [slot for slot in held if not slot.ahead]
         fits = [slot for slot in held if slot.ahead] if ahead else held
         slot = fits[0] if fits else None
-        if slot is None and len(held) < HELD_AT_MOST:
+        if slot is None and len(held) < HELD_AT_MOST and project.paused_at is None:
             slot = _find(user, project, ahead)
         if slot is None:
             return None
         Slot.objects.filter(pk=slot.pk).update(
-            state=Slot.State.LEASED, rater=user, ahead=ahead, lease_expires_at=Now() + LEASE
+            state=Slot.State.LEASED, rater=user, ahead=ahead, lease_expires_at=Now() + lease_of(project)
         )
         if not fits:
             Lease.objects.bulk_create([Lease(slot=slot, rater=user)], ignore_conflicts=True)
@@ -60,9 +71,7 @@ def _find(user: User, project: Project, ahead: bool) -> Slot | None:
     else was found and one of them still looks free, they are waited for. None is the answer only
     after a look at the committed state has found nothing.
     """
-    offers = [reserved(user=user, project=project), available(user=user, project=project)]
-    if not ahead:
-        offers.append(_held_ahead(user, project))
+    offers = _offers(user, project, ahead)
     wait = False
     while True:
         for offer in offers:
@@ -72,6 +81,44 @@ def _find(user: User, project: Project, ahead: bool) -> Slot | None:
         if not any(offer.exists() for offer in offers):
             return None
         wait = True
+
+
+def _offers(user: User, project: Project, ahead: bool) -> list[QuerySet[Slot]]:
+    """Where the rater's next slot is looked for, in this order."""
+    offers = [reserved(user=user, project=project)]
+    if not has_quota(user=user, project=project):
+        offers.append(available(user=user, project=project))
+        if not ahead:
+            offers.append(_held_ahead(user, project))
+    return offers
+
+
+def has_quota(*, user: User, project: Project) -> bool:
+    """Whether the rater has as many of the items that count as one rater may have, those in hand included."""
+    if project.quota is None:
+        return False
+    # No more rows are counted than the answer needs.
+    return Slot.objects.filter(COUNTED, project=project, rater=user)[: project.quota].count() >= project.quota
+
+
+def choose_project(*, user: User, projects: Iterable[Project]) -> Project | None:
+    """A project that has something for the rater; None where none has.
+
+    One in which they are at work comes first. Among the others each has the same chance, however large it is.
+    """
+    projects = list(projects)
+    at_work = Slot.objects.filter(project__in=projects, state=Slot.State.LEASED, rater=user, ahead=False)
+    held = set(at_work.values_list("project", flat=True))
+    in_hand = [project for project in projects if project.pk in held]
+    open_to_them = in_hand or [project for project in projects if _has_something(user, project)]
+    return secrets.choice(open_to_them) if open_to_them else None
+
+
+def _has_something(user: User, project: Project) -> bool:
+    if project.paused_at is not None:
+        return False
+    ahead = Slot.objects.filter(project=project, state=Slot.State.LEASED, rater=user, ahead=True)
+    return ahead.exists() or any(offer.exists() for offer in _offers(user, project, ahead=False))
 
 
 def available(*, user: User, project: Project) -> QuerySet[Slot]:
@@ -109,17 +156,22 @@ def _permitted(user: User, project: Project) -> QuerySet[Slot]:
 
 
 def open_ahead(*, user: User, project: Project, slot_id: int) -> bool:
-    """Make the slot that the rater's page holds ahead the one at work; False when it is not theirs any more."""
-    return bool(
-        Slot.objects.filter(pk=slot_id, project=project, rater=user, state=Slot.State.LEASED).update(
-            ahead=False, lease_expires_at=Now() + LEASE
-        )
-    )
+    """Make the slot that the rater's page holds ahead the one at work.
+
+    :returns: False when it is not theirs any more, and in a paused project.
+    """
+    if project.paused_at is not None:
+        return False
+    mine = Slot.objects.filter(pk=slot_id, project=project, rater=user, state=Slot.State.LEASED)
+    return bool(mine.update(ahead=False, lease_expires_at=Now() + lease_of(project)))
 
 
 def renew(*, user: User, slot: Slot) -> bool:
-    """Extend the rater's lease; False when the slot is no longer theirs."""
-    return open_ahead(user=user, project=slot.project, slot_id=slot.pk)
+    """Extend the lease of the slot that the rater is at work on; False when it is not theirs any more."""
+    mine = Slot.objects.filter(pk=slot.pk, rater=user, state=Slot.State.LEASED)
+    if slot.project.paused_at is not None:
+        mine = mine.filter(ahead=False)
+    return bool(mine.update(ahead=False, lease_expires_at=Now() + lease_of(slot.project)))
 
 
 def shown_order(slot: Slot) -> list[int]:
@@ -163,11 +215,25 @@ def standing(*, user: User, project: Project) -> Standing:
     )
 
 
+def _withheld(user: User, project: Project) -> str:
+    """Why the rater is given nothing although something is left; empty where that is not so."""
+    if project.paused_at is not None:
+        held_ahead = Slot.objects.filter(project=project, state=Slot.State.LEASED, rater=user)
+        offers = (reserved(user=user, project=project), _permitted(user, project), held_ahead)
+        left = any(offer.exists() for offer in offers)
+        return _("The project is paused. Items appear here again when a lead goes on with it.") if left else ""
+    if has_quota(user=user, project=project) and _permitted(user, project).exists():
+        return _("You have judged as many items as one person may here. Thank you! The rest is for others.")
+    return ""
+
+
 def why_none(*, user: User, project: Project) -> str:
     """Why there is nothing for the rater to do, when :func:`claim` found nothing."""
     now = standing(user=user, project=project)
     if now.total == 0:
         return _("No items have been prepared yet. They appear here as soon as the model has written answers.")
+    if withheld := _withheld(user, project):
+        return withheld
     if now.done == now.total:
         return _("Every item of this project is judged. Thank you!")
     if _permitted(user, project).filter(state=Slot.State.LEASED).exists():

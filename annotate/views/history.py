@@ -37,6 +37,7 @@ ACTIONS = {
     "launched generate": _("started generating completions"),
     "launched improve": _("started improving the policy"),
     "launched train_reward": _("started training a reward model"),
+    "paused": _("paused"),
     "promoted": _("promoted"),
     "rejected": _("rejected"),
     "removed": _("removed"),

@@ -17,7 +17,12 @@ from annotate.models import Criterion, Judgement, Project, Slot, User
 from annotate.services import Conflict, Refused, claiming, drafts, judging
 from annotate.services.payload import plain_text
 from annotate.views import body as body_of
+from annotate.views.guidelines import reading_context
 from annotate.views.letters import LETTERS, by_completion, kept_draft, stored_answer
+
+LONGEST_BEAT_SECONDS = 300
+BEATS_IN_A_LEASE = 3
+"""The page renews its lease so often that two beats may get lost."""
 
 SKIP_REASONS = {
     "language": gettext_lazy("I cannot read a language that I need here"),
@@ -74,7 +79,9 @@ def page(request: SignedInRequest, slug: str) -> HttpResponse:
     slot = claiming.claim(user=request.user, project=project)
     context = {
         **_piece(request.user, project, slot),
+        **reading_context(request.user, project),
         "guideline": project.guidelines.order_by("-number").first(),
+        "renew_seconds": min(LONGEST_BEAT_SECONDS, project.lease_minutes * 60 // BEATS_IN_A_LEASE),
         "criteria": _criteria(project),
         "skip_reasons": SKIP_REASONS,
         "words": {name: str(text) for name, text in WORDS.items()},
@@ -212,7 +219,7 @@ def _progress(user: User, project: Project) -> dict[str, Any]:
 
 
 def _criteria(project: Project) -> list[Criterion]:
-    return list(project.criteria.order_by("position")) if project.score_on else []
+    return list(project.criteria.filter(active=True).order_by("position")) if project.score_on else []
 
 
 def _piece(user: User, project: Project, slot: Slot | None, *, with_progress: bool = True) -> dict[str, Any]:
