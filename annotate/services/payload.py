@@ -103,7 +103,9 @@ def _scores(value: Any, texts: dict[int, str], project: Project) -> dict[int, di
         return {}
     if not project.score_on:
         raise outdated(_("it does not collect scores"), "scores")
-    criteria = {str(criterion): criterion for criterion in project.criteria.values_list("id", flat=True)}
+    criteria = {
+        str(criterion): criterion for criterion in project.criteria.filter(active=True).values_list("id", flat=True)
+    }
     result: dict[int, dict[int, int]] = {}
     for completion, scores in by_completion.items():
         if not isinstance(scores, dict):

@@ -45,6 +45,7 @@ ACTIONS = {
     "let through": _("let through"),
     "made key": _("made"),
     "moved key": _("moved"),
+    "paused": _("paused"),
     "promoted": _("promoted"),
     "refused contest": _("refused an objection"),
     "rejected": _("rejected"),

@@ -9,7 +9,7 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET
 
-from annotate.access import LEAD, SignedInRequest, projects_of
+from annotate.access import LEAD, SignedInRequest, may_create, projects_of
 from annotate.models import Generation, Project, Run, Slot
 
 
@@ -47,4 +47,9 @@ def home(request: SignedInRequest) -> HttpResponse:
         "created_at"
     ):
         cards[run.project_id].active.append(run)
-    return render(request, "home.html", {"cards": list(cards.values())})
+    context = {
+        "cards": list(cards.values()),
+        "may_create": may_create(request.user),
+        "can_rate": any(card.total for card in cards.values()),
+    }
+    return render(request, "home.html", context)

@@ -13,7 +13,8 @@ from django.urls import reverse
 
 from annotate.models import AnswerKey, AuditEvent, Check, Judgement, Membership, Project, Purpose, Slot, User
 from annotate.services import Refused, keys, qualification
-from annotate.services.claiming import claim, skip, why_none
+from annotate.services.claiming import claim, skip
+from annotate.services.offers import why_none
 from tests.annotate.factory import World, collect_items, world
 from tests.annotate.keyed import RIGHT, WRONG, answer, answer_next, make_key, member
 
