@@ -13,10 +13,11 @@ import pytest
 from django.db import connection
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from annotate.models import Judgement, JudgementRevision, Skip, Slot, Submission, User
+from annotate.models import Judgement, Skip, Slot, Submission, User
 from annotate.services.claiming import claim, shown_order, skip
 from tests.annotate.factory import World, collect_items, user, world
 from tests.e2e.conftest import sign_in
+from tests.e2e.desk import press, revision
 from tests.raters import sessions
 from tests.site import free_port, start_web
 
@@ -36,11 +37,6 @@ def desk(page: Page, live_server, stage: World, complaints: list[str]) -> Page:
     sign_in(page, live_server.url, stage.bob)
     expect(page.locator("article.is-current")).to_have_attribute("data-answer", "A")
     return page
-
-
-def press(page: Page, keys: str) -> None:
-    for key in keys.split():
-        page.keyboard.press(key)
 
 
 def wait_for_answers(page: Page, count: int) -> None:
@@ -64,10 +60,6 @@ def own_web_server(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]
     finally:
         server.kill()
         server.wait()
-
-
-def revision() -> JudgementRevision:
-    return JudgementRevision.objects.latest("pk")
 
 
 def test_a_rater_signs_in_scores_ranks_edits_and_submits(desk: Page, stage: World, complaints: list[str]) -> None:

@@ -10,7 +10,7 @@ import * as edit from "./edit.js";
 import { Keeper } from "./keeper.js";
 import { markPassage } from "./modes.js";
 import * as norms from "./norms.js";
-import { contradiction, mistake } from "./objections.js";
+import { contradiction, mistake, openParts } from "./objections.js";
 import { forgetQuotes, paintQuotes } from "./quotes.js";
 import { say } from "./words.js";
 
@@ -140,7 +140,7 @@ export class Item {
   show() {
     answer.showState(this.form);
     showBoard(this.form, this.card);
-    const what = this.#openParts().join(", ");
+    const what = openParts(this.form).join(", ");
     this.form.querySelector("[data-missing]").textContent = what ? say("open", { what }) : say("complete");
     const doubt = this.form.querySelector("[data-contradiction]");
     if (doubt) doubt.textContent = contradiction(this.form, answer.collect(this.form));
@@ -155,7 +155,7 @@ export class Item {
     const wrong = mistake(this.form, collected);
     if (wrong || this.warned) return wrong;
     const doubt = contradiction(this.form, collected);
-    const parts = this.#openParts();
+    const parts = openParts(this.form);
     if (!doubt && !parts.length) return null;
     this.warned = true;
     const sentences = [
@@ -217,16 +217,6 @@ export class Item {
     });
   }
 
-  #openParts() {
-    const { scores, places, norms: unjudged, choice } = answer.open(this.form);
-    const parts = [];
-    if (scores) parts.push(say("missingScores", { count: scores }));
-    if (places) parts.push(say("missingPlaces", { count: places }));
-    if (choice) parts.push(say("missingChoice"));
-    if (unjudged) parts.push(say("missingNorms", { count: unjudged }));
-    return parts;
-  }
-
   #typed(target) {
     if (target.matches("[data-wording]")) edit.showEdit(target.closest("[data-answer]"), { typing: true });
     this.changed();
@@ -276,7 +266,8 @@ export class Item {
   #showMode() {
     const norm = this.mode === "norms" ? this.norm : null;
     for (const each of norms.norms(this.form)) each.classList.toggle("is-current", each === norm);
-    norms.openText(this.form, norm);
+    // Under a pointer that is pressed nothing may move, or it would be let go over something else.
+    if (document.activeElement.matches(":focus-visible")) norms.openText(this.form, norm);
     const hint = this.form.querySelector("[data-mode]");
     hint.hidden = !this.mode;
     const letter = this.card.dataset.answer;

@@ -1,6 +1,6 @@
 // What keeps an answer from being sent: mistakes, which stay, and doubts, which a second press of Submit overrules.
 
-import { cards, scales } from "./answer.js";
+import { cards, open, scales } from "./answer.js";
 import { editorOf } from "./edit.js";
 import { fieldOf, norms, quoteOf } from "./norms.js";
 import { isQuoted } from "./quotes.js";
@@ -49,6 +49,17 @@ function gap({ ranks }) {
   const taken = new Set(Object.values(ranks));
   for (let place = 1; place <= Math.max(0, ...taken); place += 1) if (!taken.has(place)) return place;
   return 0;
+}
+
+/** What is still open, in words. */
+export function openParts(form) {
+  const { scores, places, norms: unjudged, choice } = open(form);
+  return [
+    scores && say("missingScores", { count: scores }),
+    places && say("missingPlaces", { count: places }),
+    choice && say("missingChoice"),
+    unjudged && say("missingNorms", { count: unjudged }),
+  ].filter(Boolean);
 }
 
 /** The first two answers whose order contradicts their scores, in words; "" where there are none. */
