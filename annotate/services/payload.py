@@ -25,12 +25,14 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from django.utils.translation import gettext as _
 
 from annotate.markdown import to_text
 from annotate.models import NormVerdict, NormVersion, Project, Slot
+from annotate.models.content import MAX_COMPLETIONS
 from annotate.services import Refused
 
 MAX_RATIONALE = 10_000
@@ -211,8 +213,18 @@ def is_quoted(quote: str, text: str) -> bool:
 
     A selection in a page has other line breaks than the text, and none between cells of a table.
     """
-    wanted = "".join(quote.split())
-    return any(wanted in "".join(version.split()) for version in (text, to_text(text)))
+    wanted = _bare(quote)
+    return wanted in _bare(text) or wanted in _bare_as_shown(text)
+
+
+def _bare(text: str) -> str:
+    return "".join(text.split())
+
+
+@lru_cache(maxsize=MAX_COMPLETIONS)
+def _bare_as_shown(text: str) -> str:
+    """The same of rendered Markdown, made once for all passages of an answer."""
+    return _bare(to_text(text))
 
 
 def _rationale(value: Any, project: Project) -> str:
