@@ -25,7 +25,7 @@ JUDGING_WORDS = {
     "contradictionAnyway": gettext_lazy("{what} Change one of them, or press Submit once more if you mean it."),
     "rankMode": gettext_lazy("Place of answer {letter}: {first}–{last} or ← →, 0 for none, Esc to stop."),
     "normMode": gettext_lazy(
-        "Answer {letter}, {norm}: c complies, v violates, x not applicable; m marks selected text, q types it; Esc."
+        "Answer {letter}, {norm}: c complies, v violates, x not applicable; p marks selected text, q types it; Esc."
     ),
     "edited": gettext_lazy("edited"),
     "flagged": gettext_lazy("flagged"),

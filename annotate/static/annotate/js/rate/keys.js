@@ -59,7 +59,7 @@ function inMode({ key, target }, item) {
   if (key in VERDICTS) modes.judge(item, VERDICTS[key]);
   else if (key === "ArrowDown") modes.moveNorm(item, 1);
   else if (key === "ArrowUp") modes.moveNorm(item, -1);
-  else if (key === "m") modes.markPassage(item);
+  else if (key === "p") modes.markPassage(item);
   else if (key === "q") modes.typePassage(item);
   else if (key === "Escape" || key === "n") modes.leaveNorms(item);
   else return false;
