@@ -11,17 +11,16 @@ is free may take it, and the page of the first is told when it wants to open it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 
 from django.db import transaction
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
-from annotate.models import Edit, Lease, Project, Skip, Slot, User
-from annotate.models.judgements import COUNTED
-from annotate.services import Refused
+from annotate.models import Edit, Lease, Project, Purpose, Skip, Slot, User
+from annotate.services import Refused, mixing, qualification
+from annotate.services.standing import counts
 
 LEASE = timedelta(minutes=30)
 HELD_AT_MOST = 2
@@ -42,7 +41,7 @@ def claim(*, user: User, project: Project, ahead: bool = False) -> Slot | None:
         fits = [slot for slot in held if slot.ahead] if ahead else held
         slot = fits[0] if fits else None
         if slot is None and len(held) < HELD_AT_MOST:
-            slot = _find(user, project, ahead)
+            slot = _new(user, project, ahead)
         if slot is None:
             return None
         Slot.objects.filter(pk=slot.pk).update(
@@ -51,6 +50,18 @@ def claim(*, user: User, project: Project, ahead: bool = False) -> Slot | None:
         if not fits:
             Lease.objects.bulk_create([Lease(slot=slot, rater=user)], ignore_conflicts=True)
     return Slot.objects.select_related("item__prompt", "project").get(pk=slot.pk)
+
+
+def _new(user: User, project: Project, ahead: bool) -> Slot | None:
+    """A slot that the rater does not hold yet: of the qualification, or else one that is found or put in its place."""
+    trial = qualification.trial(user=user, project=project)
+    if trial is not None and not qualification.settle(trial):
+        # Not ahead: feedback comes in between.
+        return None if ahead else qualification.slot_for(trial)
+    slot = _find(user, project, ahead)
+    if slot is not None and slot.reserved_for_id is None:
+        return mixing.instead(found=slot, user=user, project=project) or slot
+    return slot
 
 
 def _find(user: User, project: Project, ahead: bool) -> Slot | None:
@@ -137,6 +148,8 @@ def skip(*, user: User, slot: Slot, reason: str) -> None:
         raise Refused(_("Say in a few words why you skip this item."), place="reason")
     with transaction.atomic():
         locked = Slot.objects.select_for_update(no_key=True, of=("self",)).get(pk=slot.pk)
+        if locked.purpose == Purpose.QUALIFY:
+            raise Refused(_("Items of the qualification are not skipped: answer as well as you can."))
         if locked.rater_id != user.pk or locked.state != Slot.State.LEASED:
             raise Refused(_("This item is not yours to skip any more."))
         Skip.objects.create(slot=locked, rater=user, reason=reason[:500])
@@ -144,28 +157,11 @@ def skip(*, user: User, slot: Slot, reason: str) -> None:
         Slot.objects.filter(pk=locked.pk).update(state=Slot.State.FREE, rater=None, ahead=False, lease_expires_at=None)
 
 
-@dataclass(frozen=True)
-class Standing:
-    """Where a rater and a project stand, in slots that count."""
-
-    mine: int
-    done: int
-    total: int
-
-
-def standing(*, user: User, project: Project) -> Standing:
-    """Progress of one rater and of the project."""
-    done = Q(state=Slot.State.DONE)
-    return Standing(
-        **Slot.objects.filter(COUNTED, project=project).aggregate(
-            mine=Count("pk", filter=done & Q(rater=user)), done=Count("pk", filter=done), total=Count("pk")
-        )
-    )
-
-
 def why_none(*, user: User, project: Project) -> str:
     """Why there is nothing for the rater to do, when :func:`claim` found nothing."""
-    now = standing(user=user, project=project)
+    if waiting := qualification.why_waiting(user=user, project=project):
+        return waiting
+    now = counts(project)
     if now.total == 0:
         return _("No items have been prepared yet. They appear here as soon as the model has written answers.")
     if now.done == now.total:

@@ -66,7 +66,7 @@ def test_a_comparison_without_strength_is_one_press_or_one_click(
     at_the_desk(page, live_server.url, staged(["one", "two"], score_on=False, prompts=2))
     expect(page.locator("[data-missing]")).to_have_text("Open: the comparison")
     press(page, "ArrowRight ArrowRight Enter")
-    expect(page.locator("[data-progress]")).to_contain_text("1 of 2 by you")
+    expect(page.locator("[data-progress]")).to_contain_text("1 by you")
     assert (ranks(), revision().strength) == ([2, 1], None)
     page.get_by_label("A is better").check()
     press(page, "Enter")
