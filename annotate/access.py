@@ -11,13 +11,16 @@ import uuid
 from typing import TypeVar
 
 from django.core.exceptions import PermissionDenied
-from django.db.models import Model, QuerySet
+from django.db.models import Model, OuterRef, QuerySet, Subquery
 from django.http import Http404, HttpRequest
 from django.shortcuts import get_object_or_404
 from django.utils.translation import gettext as _
 
 from annotate.models import (
+    AnswerKey,
+    Check,
     Completion,
+    Contest,
     Generation,
     GuidelineVersion,
     Invite,
@@ -58,24 +61,37 @@ def get_project(request: SignedInRequest, slug: str, *, role: str | None = None)
     :raises Http404: for a stranger.
     :raises PermissionDenied: for a member who has another role.
     """
-    project = get_object_or_404(Project, slug=slug)
-    if request.user.is_superuser:
-        request.role = LEAD
-    else:
-        held = Membership.objects.filter(user=request.user, project=project).values_list("role", flat=True).first()
-        if held is None:
-            raise Http404
-        request.role = held
-    if role is not None and request.role != role:
-        raise PermissionDenied(_("This page is for the leads of the project."))
+    projects = Project.objects.annotate(held=_role_in(request.user, "pk"))
+    project = get_object_or_404(projects, slug=slug)
+    _admit(request, project.held, role)  # type: ignore[attr-defined]  # annotated just now
     return project
 
 
 def get_slot(request: SignedInRequest, slug: str, pk: int) -> Slot:
     """A slot that was at some time handed to the viewer."""
-    project = get_project(request, slug)
-    slots = Slot.objects.filter(leases__rater=request.user).select_related("project", "item__prompt")
-    return get_object_or_404(slots, project=project, pk=pk)
+    slots = Slot.objects.select_related("project", "item__prompt").annotate(held=_role_in(request.user, "project"))
+    slot = get_object_or_404(slots, leases__rater=request.user, project__slug=slug, pk=pk)
+    _admit(request, slot.held)  # type: ignore[attr-defined]  # annotated just now
+    return slot
+
+
+def _role_in(user: User, project: str) -> Subquery:
+    """The user's role in the project that a column names, or null; in the query that is made anyway."""
+    return Subquery(Membership.objects.filter(user=user, project=OuterRef(project)).values("role"))
+
+
+def _admit(request: SignedInRequest, held: str | None, role: str | None = None) -> None:
+    """Note the viewer's role in a project.
+
+    :param held: by their membership.
+    :param role: the only one that may see what was asked for, or None for every member.
+    """
+    found = LEAD if request.user.is_superuser else held
+    if found is None:
+        raise Http404
+    request.role = found
+    if role is not None and found != role:
+        raise PermissionDenied(_("This page is for the leads of the project."))
 
 
 def get_guideline(request: SignedInRequest, slug: str, pk: int) -> GuidelineVersion:
@@ -121,6 +137,27 @@ def get_judgement(request: SignedInRequest, slug: str, pk: int) -> Judgement:
     project = get_project(request, slug, role=LEAD)
     judgements = Judgement.objects.select_related("item__prompt", "rater", "slot")
     return get_object_or_404(judgements, slot__project=project, pk=pk)
+
+
+def get_key(request: SignedInRequest, slug: str, pk: int) -> AnswerKey:
+    """An answer key, for leads."""
+    project = get_project(request, slug, role=LEAD)
+    return get_object_or_404(AnswerKey.objects.select_related("item__project"), item__project=project, pk=pk)
+
+
+def get_contest(request: SignedInRequest, slug: str, pk: int) -> Contest:
+    """A rater's objection to a key, for leads."""
+    project = get_project(request, slug, role=LEAD)
+    contests = Contest.objects.select_related("check_result__key__item__project", "check_result__judgement__rater")
+    return get_object_or_404(contests, check_result__key__item__project=project, pk=pk)
+
+
+def get_check(request: SignedInRequest, slug: str, pk: int) -> Check:
+    """A check of the viewer's own judgement whose right answer they have been shown."""
+    project = get_project(request, slug)
+    checks = Check.objects.filter(judgement__rater=request.user, revealed_at__isnull=False)
+    checks = checks.select_related("key__item__project", "judgement")
+    return get_object_or_404(checks, key__item__project=project, pk=pk)
 
 
 def get_member(request: SignedInRequest, slug: str, pk: int) -> Membership:

@@ -151,3 +151,12 @@ class SkipAdmin(ReadOnly):
     list_filter = ("slot__project",)
     search_fields = ("reason", "rater__username", "=slot__id")
     list_select_related = ("slot", "rater")
+
+
+@admin.register(models.Tally)
+class TallyAdmin(ReadOnly):
+    """Counts of large projects."""
+
+    list_display = ("id", "project", "rater", "done", "total", "at")
+    list_filter = ("project",)
+    list_select_related = ("project", "rater")

@@ -33,6 +33,7 @@ from annotate.models.judgements import (
 from annotate.models.people import GuidelineReading, Invite, InviteUse, Membership, SignInTry, User
 from annotate.models.quality import AnswerKey, Check, Contest
 from annotate.models.runs import RewardModel, Run, RunEvent
+from annotate.models.tallies import Tally
 
 __all__ = [
     "AnswerKey",
@@ -76,5 +77,6 @@ __all__ = [
     "SnapshotRevision",
     "Split",
     "Submission",
+    "Tally",
     "User",
 ]

@@ -66,6 +66,9 @@ class Slot(models.Model):
         help_text=_("The only rater who may take it; only for slots made on demand."),
     )
     priority = models.BigIntegerField(default=0, help_text=_("Lower is offered first."))
+    lottery = models.BigIntegerField(
+        default=0, db_default=0, help_text=_("The same where a slot is drawn at random; never changed.")
+    )
     order_seed = models.BigIntegerField(help_text=_("Seed of the order in which completions are shown."))
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -78,7 +81,7 @@ class Slot(models.Model):
                 name="slot_reserved",
             ),
             models.Index(fields=["rater", "project", "state"], name="slot_of_rater"),
-            models.Index(fields=["project", "order_seed"], condition=OPEN, name="slot_open_at_random"),
+            models.Index(fields=["project", "lottery", "id"], condition=OPEN, name="slot_open_at_random"),
         ]
         constraints = [
             models.UniqueConstraint(fields=["item", "number"], condition=COUNTED, name="slot_number_once"),

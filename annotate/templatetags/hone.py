@@ -112,6 +112,12 @@ def took(start: datetime | None, end: datetime | None) -> str:
     return duration((end or timezone.now()) - start)
 
 
+@register.filter
+def spent(milliseconds: float | None) -> str:
+    """A length of time that is given in milliseconds, in words."""
+    return "–" if milliseconds is None else duration(timedelta(milliseconds=milliseconds))
+
+
 def duration(length: timedelta) -> str:
     """A length of time in the two largest of hours, minutes and seconds."""
     seconds = max(0, round(length.total_seconds()))

@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
 from annotate.access import LEAD, SignedInRequest, get_judgement, get_project
-from annotate.models import Completion, Item, Judgement, JudgementRevision, Purpose, Slot, Submission
+from annotate.models import AnswerKey, Completion, Item, Judgement, JudgementRevision, Purpose, Slot, Submission
 from annotate.services import Refused, ondemand
 from annotate.views.asked import asked
 from annotate.views.paging import page_of
@@ -50,6 +50,7 @@ def judgement(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
         "revisions": [_revision(r, completions) for r in revisions.order_by("-number")],
         "late": Submission.objects.filter(slot=judgement.slot, outcome=Submission.Outcome.LATE).select_related("rater"),
         "adjudication": _adjudication(judgement.item),
+        "keys": _keys(judgement),
         "tab": "judgements",
     }
     return render(request, "judgements/page.html", context)
@@ -79,6 +80,20 @@ def _adjudication(item: Item) -> dict[str, Any]:
         "counts": max(done, key=lambda judgement: judgement.pk, default=None),
         "candidates": ondemand.never_had(item),
     }
+
+
+def _keys(judgement: Judgement) -> list[dict[str, Any]]:
+    """For each use of a key: the item's own key of the use, and whether this judgement is it."""
+    held = {key.use: key for key in judgement.item.keys.select_related("revision")}
+    return [
+        {
+            "use": use,
+            "label": label,
+            "key": held.get(use),
+            "is_this": use in held and held[use].revision.judgement_id == judgement.pk,
+        }
+        for use, label in AnswerKey.Use.choices
+    ]
 
 
 def _revision(revision: JudgementRevision, completions: dict[int, Completion]) -> dict[str, Any]:

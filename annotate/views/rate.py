@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.contrib import messages
 from django.http import HttpResponse, JsonResponse
-from django.shortcuts import render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
+from annotate import handles
 from annotate.access import SignedInRequest, get_project, get_slot
-from annotate.models import Criterion, Judgement, Project, Slot, User
-from annotate.services import Conflict, Refused, claiming, drafts, judging
+from annotate.models import Criterion, Judgement, Project, Purpose, Slot, User
+from annotate.services import Conflict, Refused, claiming, drafts, judging, offers, qualification
 from annotate.services.payload import plain_text
+from annotate.services.standing import standing
+from annotate.views import answers, qualify
 from annotate.views import body as body_of
 from annotate.views.guidelines import reading_context
 from annotate.views.letters import LETTERS, by_completion, kept_draft, stored_answer
@@ -76,7 +80,22 @@ WORDS = {
 def page(request: SignedInRequest, slug: str) -> HttpResponse:
     """The rating page with the rater's current item."""
     project = get_project(request, slug)
-    slot = claiming.claim(user=request.user, project=project)
+    return _page(request, project, claiming.claim(user=request.user, project=project))
+
+
+@require_GET
+@never_cache
+def change(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
+    """The rating page with an answer of the viewer's own, open for changes while its key has not been shown."""
+    slot = get_slot(request, slug, pk)
+    get_object_or_404(Judgement, slot=slot, rater=request.user)
+    if qualify.revealed(slot, request.user):
+        messages.info(request, _("You have seen the right answer to this item: what you said of it stands."))
+        return redirect("mine", slug=slug)
+    return _page(request, slot.project, slot)
+
+
+def _page(request: SignedInRequest, project: Project, slot: Slot | None) -> HttpResponse:
     context = {
         **_piece(request.user, project, slot),
         **reading_context(request.user, project),
@@ -119,6 +138,9 @@ def last_answer(request: SignedInRequest, slug: str) -> HttpResponse:
     judgement = judgements.select_related("slot__item__prompt").order_by("-updated_at").first()
     if judgement is None:
         return HttpResponse(status=204)
+    check = qualify.revealed(judgement.slot, request.user)
+    if check is not None:
+        return render(request, "rate/feedback.html", qualify.feedback_piece(check, request.user, project))
     return render(request, "rate/item.html", _piece(request.user, project, judgement.slot))
 
 
@@ -139,14 +161,16 @@ def submit(request: SignedInRequest, slug: str, pk: int) -> JsonResponse:
             raw=by_completion(body.get("answer"), slot),
             version=body_of.number(body, "version"),
         )
-        moved = _moved_on(request.user, slot.project, ahead)
+        moved = _moved_on(request.user, slot, ahead)
     except Conflict as conflict:
         stored = stored_answer(slot, request.user)
         return JsonResponse({"error": str(conflict), "place": conflict.place, "stored": stored}, status=409)
     except Refused as refusal:
         return _refused(refusal)
     version = receipt.judgement.version if receipt.judgement else None
-    return JsonResponse({"outcome": receipt.outcome, "version": version, **moved})
+    check = qualify.revealed(slot, request.user) if slot.purpose == Purpose.QUALIFY else None
+    feedback = reverse("feedback", args=[slug, pk]) if check else None
+    return JsonResponse({"outcome": receipt.outcome, "version": version, "feedback": feedback, **moved})
 
 
 @require_POST
@@ -162,7 +186,7 @@ def skip(request: SignedInRequest, slug: str, pk: int) -> JsonResponse:
         if reason == "other" and not note:
             raise Refused(_("Say in a few words why you skip this item."), place="note")
         claiming.skip(user=request.user, slot=slot, reason=f"{reason}: {note}" if note else reason)
-        moved = _moved_on(request.user, slot.project, ahead)
+        moved = _moved_on(request.user, slot, ahead)
     except Refused as refusal:
         return _refused(refusal)
     return JsonResponse({"outcome": "skipped", **moved})
@@ -206,16 +230,26 @@ def _refused(refusal: Refused) -> JsonResponse:
     return JsonResponse({"error": str(refusal), "place": refusal.place}, status=400)
 
 
-def _moved_on(user: User, project: Project, ahead: int | None) -> dict[str, Any]:
+def _moved_on(user: User, slot: Slot, ahead: int | None) -> dict[str, Any]:
     """What the page needs to go on: whether the item that it holds ahead is open now, and how far things are."""
-    opened = ahead is not None and claiming.open_ahead(user=user, project=project, slot_id=ahead)
-    return {"opened": opened, "progress": _progress(user, project)}
+    number = None if ahead is None else handles.number(ahead)
+    opened = number is not None and claiming.open_ahead(user=user, project=slot.project, slot_id=number)
+    return {"opened": opened, "progress": _progress(user, slot.project, slot, answered=True)}
 
 
-def _progress(user: User, project: Project) -> dict[str, Any]:
-    standing = claiming.standing(user=user, project=project)
-    words = _("%(mine)s of %(total)s by you; %(done)s of %(total)s in all") % vars(standing)
-    return {"done": standing.done, "total": standing.total, "words": words}
+def _progress(user: User, project: Project, slot: Slot | None, *, answered: bool = False) -> dict[str, Any]:
+    """The line of progress beside an item.
+
+    :param answered: whether the item was judged just now.
+    """
+    if slot is not None and slot.purpose == Purpose.QUALIFY:
+        trial = qualification.trial(user=user, project=project)
+        if trial is not None:
+            return qualify.progress(trial, answered=answered)
+    now = standing(user=user, project=project)
+    figures = {"mine": now.mine, "percent": now.percent}
+    words = _("%(mine)s by you; %(percent)s %% of the project") % figures
+    return {"done": now.percent, "total": 100, "words": words}
 
 
 def _criteria(project: Project) -> list[Criterion]:
@@ -227,10 +261,17 @@ def _piece(user: User, project: Project, slot: Slot | None, *, with_progress: bo
 
     :param with_progress: False for an item that is shown later, when the progress has changed.
     """
-    data: dict[str, Any] = {"progress": _progress(user, project) if with_progress else None}
+    data: dict[str, Any] = {"progress": _progress(user, project, slot) if with_progress else None}
     if slot is None:
-        why_none = claiming.why_none(user=user, project=project)
-        return {"project": project, "slot": None, "data": data, "why_none": why_none}
+        trial = qualification.trial(user=user, project=project)
+        result = qualify.result_piece(trial, project) if trial and trial.failed else {}
+        return {
+            "project": project,
+            "slot": None,
+            "data": data,
+            "why_none": offers.why_none(user=user, project=project),
+            **result,
+        }
     addresses = {name: reverse(name, args=[project.slug, slot.pk]) for name in ("submit", "skip", "renew", "draft")}
     return {
         "project": project,
@@ -241,9 +282,12 @@ def _piece(user: User, project: Project, slot: Slot | None, *, with_progress: bo
         ],
         "places": range(1, len(slot.shown) + 1),
         "criteria": _criteria(project),
+        "introduction": qualify.introduction(user, project) if slot.purpose == Purpose.QUALIFY else "",
+        "others": answers.of_others(slot, _criteria(project)) if slot.purpose == Purpose.ADJUDICATE else [],
         "data": {
             **data,
-            "slot": slot.pk,
+            "slot": handles.handle(slot.pk),
+            "skippable": slot.purpose != Purpose.QUALIFY,
             "addresses": addresses,
             "stored": stored_answer(slot, user) if slot.state == Slot.State.DONE else None,
             "draft": kept_draft(slot, user),

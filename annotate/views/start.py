@@ -8,7 +8,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
 from annotate.access import SignedInRequest, projects_of
-from annotate.services import claiming
+from annotate.services.offers import choose_project, why_none
 
 
 @require_GET
@@ -16,8 +16,8 @@ from annotate.services import claiming
 def start(request: SignedInRequest) -> HttpResponse:
     """Go to the project in which the rater holds an item, or to one drawn among those that have something for them."""
     projects = list(projects_of(request.user))
-    chosen = claiming.choose_project(user=request.user, projects=projects)
+    chosen = choose_project(user=request.user, projects=projects)
     if chosen is not None:
         return redirect("rate", slug=chosen.slug)
-    reasons = [(project, claiming.why_none(user=request.user, project=project)) for project in projects]
+    reasons = [(project, why_none(user=request.user, project=project)) for project in projects]
     return render(request, "rate/nothing.html", {"reasons": reasons})

@@ -12,14 +12,16 @@ import hashlib
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from django.apps import apps
 from django.db import connection
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
-from annotate.models import Membership
+from annotate.models import Contest, Membership
 from annotate.services import invites
 from tests.annotate.factory import run, user
+from tests.annotate.keyed import contested_key
 from tests.annotate.lineage import Turn
 
 PEOPLE = ("anonymous", "stranger", "rater", "lead", "admin")
@@ -58,6 +60,21 @@ TABLE: dict[tuple[str, str], tuple[int, int, int, int, int]] = {
     ("skip", "POST"): (IN, 404, 400, 404, 404),
     ("renew", "POST"): (IN, 404, 200, 404, 404),
     ("draft", "POST"): (IN, 404, 400, 404, 404),
+    ("change", "GET"): (IN, 404, 200, 404, 404),
+    ("feedback", "GET"): (IN, 404, 200, 404, 404),
+    # What came of one's own answers; a check belongs to whose judgement it is of
+    ("mine", "GET"): (IN, 404, 200, 200, 200),
+    ("reveal", "POST"): (IN, 404, 302, 302, 302),
+    ("contest", "POST"): (IN, 404, 302, 404, 404),
+    # Quality
+    ("quality", "GET"): (IN, 404, 403, 200, 200),
+    ("make_key", "POST"): (IN, 404, 403, 302, 302),
+    ("explain_key", "POST"): (IN, 404, 403, 302, 302),
+    ("switch_key", "POST"): (IN, 404, 403, 302, 302),
+    ("move_key", "POST"): (IN, 404, 403, 302, 302),
+    ("decide_contest", "POST"): (IN, 404, 403, 302, 302),
+    ("allow_another", "POST"): (IN, 404, 403, 302, 302),
+    ("let_through", "POST"): (IN, 404, 403, 302, 302),
     # What the loop made
     ("runs", "GET"): (IN, 404, 403, 200, 200),
     ("run", "GET"): (IN, 404, 403, 200, 200),
@@ -173,7 +190,7 @@ class Stage:
         match name:
             case "launch":
                 return ["generate"]
-            case "submit" | "skip" | "renew" | "draft":
+            case "submit" | "skip" | "renew" | "draft" | "change":
                 return [left.judgement.slot_id]
             case "run" | "run_live" | "run_series":
                 return [left.run.pk]
@@ -189,15 +206,28 @@ class Stage:
                 return [left.completion.prompt_id]
             case "completion":
                 return [left.completion.pk]
-            case "judgement" | "adjudicate":
+            case "judgement" | "adjudicate" | "make_key":
                 return [left.judgement.pk]
+            case "feedback":
+                return [self.contested.check_result.judgement.slot_id]
+            case "contest":
+                return [self.contested.check_result_id]
+            case "explain_key" | "switch_key" | "move_key":
+                return [self.contested.check_result.key_id]
+            case "decide_contest":
+                return [self.contested.pk]
             case "read_guideline":
                 return [left.stage.project.guidelines.get().pk]
-            case "change_role" | "remove_member":
+            case "change_role" | "remove_member" | "allow_another" | "let_through":
                 return [self._member().pk]
             case "revoke_invite":
                 return [self._invited()[0].pk]
         return []
+
+    @cached_property
+    def contested(self) -> Contest:
+        """Bob's objection to a key that he was shown."""
+        return contested_key(self.left.stage)
 
     def _member(self) -> Membership:
         dora = user(f"dora-{uuid.uuid4().hex[:8]}")

@@ -71,7 +71,7 @@ def world(*, prompts: int = 3, slug: str = "garden", **protocol: Any) -> World:
         slug=slug,
         base_model=str(model_folder()),
         actor=alice,
-        **protocol,
+        **{"random_share": 0.0, **protocol},
     )
     Membership.objects.create(user=bob, project=project, role=Membership.Role.RATER)
     splits = ("train", "dev", "test")

@@ -20,9 +20,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from annotate.models import Draft, Judgement, JudgementRevision, Membership, Purpose, Slot, Submission, User
-from annotate.services import Conflict, Refused, drafts
-from annotate.services.claiming import HELD_AT_MOST, claim, open_ahead, renew, skip, why_none
+from annotate.services import Conflict, Refused, drafts, keys
+from annotate.services.claiming import HELD_AT_MOST, claim, open_ahead, renew, skip
 from annotate.services.judging import submit
+from annotate.services.offers import why_none
 from annotate.services.ondemand import counted_revisions, make_on_demand
 from tests.annotate.factory import World, collect_items, user, world
 
@@ -62,7 +63,7 @@ class QueueMachine(RuleBasedStateMachine):
     @classmethod
     def prepare(cls) -> None:
         """Make the project that every example starts from."""
-        cls.stage = world(prompts=3, overlap=OVERLAP, completions_per_item=2)
+        cls.stage = world(prompts=3, overlap=OVERLAP, completions_per_item=2, gold_rate=0.5)
         collect_items(cls.stage, samples=2)
         cls.people = [cls.stage.bob, *(user(name) for name in ("carol", "dora", "erin"))]
         for person in cls.people[1:]:
@@ -84,6 +85,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.answered: list[int] = []
         self.receipts: dict[uuid.UUID, tuple[int, int, str, dict[str, Any]]] = {}
         self.drafts: dict[tuple[int, int], int] = {}
+        self.keys: set[int] = set()
         self.drafted = 0
 
     def teardown(self) -> None:
@@ -103,6 +105,9 @@ class QueueMachine(RuleBasedStateMachine):
         rater = self.people[who]
         expected = self.expected_claim(rater.pk, ahead)
         slot = claim(user=rater, project=self.stage.project, ahead=ahead)
+        if slot is not None and slot.pk not in self.slots:
+            self.is_gold_in_place_of(expected, slot, rater.pk)
+            expected = slot.pk
         assert (slot and slot.pk) == expected
         if expected is None and not ahead:
             self.the_reason_is_right(rater)
@@ -222,11 +227,7 @@ class QueueMachine(RuleBasedStateMachine):
         item = Slot.objects.get(pk=pk).item
         on_item = {key: held for key, held in self.slots.items() if held.item == item.pk}
         judged_by = {on_item[key].rater for key in self.versions if key in on_item}
-        had = (
-            (item.pk, rater.pk) in self.skips
-            or any(rater.pk in (held.rater, held.reserved_for) for held in on_item.values())
-            or any((key, rater.pk) in self.leases for key in on_item)
-        )
+        had = self.had(item.pk, rater.pk)
         fits = rater.pk in judged_by if purpose == Purpose.REPEAT else bool(judged_by) and not had
         if not fits:
             return refused(
@@ -236,6 +237,26 @@ class QueueMachine(RuleBasedStateMachine):
         moved = [k for k, held in on_item.items() if held.purpose == purpose == "adjudicate" and held.state != "done"]
         assert made.pk in moved if moved else made.pk not in self.slots
         self.slots[made.pk] = Held(item.pk, purpose, made.priority, reserved_for=rater.pk)
+
+    @rule(which=places)
+    def makes_a_key(self, which: int) -> None:
+        if not self.answered:
+            return
+        pk = self.answered[which % len(self.answered)]
+        if self.slots[pk].item in self.keys:
+            return
+        judgement = Judgement.objects.get(slot=pk)
+        keys.make(judgement=judgement, use="gold", explanation="", actor=self.stage.alice)
+        self.keys.add(self.slots[pk].item)
+
+    def is_gold_in_place_of(self, expected: int | None, slot: Slot, rater: int) -> None:
+        """Check a slot that claiming made by itself, and take it into the model."""
+        assert expected is not None
+        assert self.slots[expected].counted
+        assert slot.purpose == Purpose.GOLD
+        assert slot.item_id in self.keys
+        assert not self.had(slot.item_id, rater)
+        self.slots[slot.pk] = Held(slot.item_id, slot.purpose, slot.priority, reserved_for=rater)
 
     # What must hold: the first two after every step, the rest, of what is only ever added to, after the last
 
@@ -349,6 +370,14 @@ class QueueMachine(RuleBasedStateMachine):
         self.paused, self.quota = paused, quota
         project.paused_at, project.quota = (timezone.now() if paused else None), quota
         project.save(update_fields=["paused_at", "quota"])
+
+    def had(self, item: int, rater: int) -> bool:
+        on_item = {key: held for key, held in self.slots.items() if held.item == item}
+        return (
+            (item, rater) in self.skips
+            or any(rater in (held.rater, held.reserved_for) for held in on_item.values())
+            or any((key, rater) in self.leases for key in on_item)
+        )
 
     def at_work(self, rater: int) -> bool:
         return any(h.state == "leased" and h.rater == rater and not h.ahead for h in self.slots.values())

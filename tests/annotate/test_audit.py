@@ -12,11 +12,12 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from annotate.models import AuditEvent, Criterion, GuidelineVersion, Membership, Norm, Project, Run, User
+from annotate.models import AuditEvent, Contest, Criterion, GuidelineVersion, Membership, Norm, Project, Run, User
 from annotate.services import audit
 from annotate.views.history import ACTIONS
 from tests.annotate.access_table import TABLE, fingerprint
 from tests.annotate.factory import run, user, world
+from tests.annotate.keyed import contested_key, failed_qualification
 from tests.annotate.lineage import Turn, ended, judge, turn
 from tests.annotate.typing_in import typed
 
@@ -55,6 +56,18 @@ def failed_run(left: Turn) -> list[object]:
     return [run(left.stage.project, **ended(Run.State.FAILED)).pk]
 
 
+def contested(left: Turn) -> Contest:
+    return contested_key(left.stage)
+
+
+def key(left: Turn) -> list[object]:
+    return [contested(left).check_result.key_id]
+
+
+def failed(left: Turn) -> list[object]:
+    return [failed_qualification(left.stage).pk]
+
+
 def paused(left: Turn) -> list[object]:
     Project.objects.update(paused_at=timezone.now())
     return []
@@ -76,6 +89,13 @@ CHANGES: dict[str, tuple[Callable[[Turn], list[object]], dict[str, str], str]] =
     "pause": (lambda left: [], {}, "paused"),
     "resume": (paused, {}, "resumed"),
     "adjudicate": (lambda left: [left.judgement.pk], {"rater": "alice"}, "asked"),
+    "make_key": (lambda left: [left.judgement.pk], {"use": "gold", "explanation": "Because."}, "made key"),
+    "explain_key": (key, {"explanation": "Because."}, "explained key"),
+    "switch_key": (key, {}, "retired key"),
+    "move_key": (key, {"earlier": "1"}, "moved key"),
+    "decide_contest": (lambda left: [contested(left).pk], {"decision": "accept"}, "accepted contest"),
+    "allow_another": (failed, {}, "allowed another try"),
+    "let_through": (failed, {}, "let through"),
     "promote": (lambda left: [1], {}, "promoted"),
     "reject": (lambda left: [1], {}, "rejected"),
     "change_role": (member, {"role": "lead"}, "changed role"),
@@ -200,7 +220,11 @@ def test_many_memberships_deleted_in_the_administration_leave_an_event_each(root
 def test_members_changed_on_a_project_s_page_of_the_administration_are_in_the_trail(root: Client, left: Turn) -> None:
     project = left.stage.project
     page = root.get(admin("project_change", project.pk)).context
-    form = {name: value for name, value in page["adminform"].form.initial.items() if value not in (None, False)}
+    form = {
+        name: value
+        for name, value in page["adminform"].form.initial.items()
+        if value is not None and value is not False
+    }
     form["translations"] = "{}"
     for formset in page["inline_admin_formsets"]:
         prefix, instances = formset.formset.prefix, formset.formset.initial_forms

@@ -13,8 +13,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from annotate.models import Membership, Project, Purpose, Slot, User
-from annotate.services.claiming import choose_project, claim, open_ahead, renew, shown_order, why_none
+from annotate.services.claiming import claim, open_ahead, renew, shown_order
 from annotate.services.judging import submit
+from annotate.services.offers import choose_project, why_none
 from annotate.services.ondemand import make_on_demand
 from annotate.services.projects import pause, resume
 from tests.annotate.factory import World, collect_items, model_folder, user, world

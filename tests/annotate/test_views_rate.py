@@ -13,6 +13,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from annotate.handles import handle
 from annotate.models import Completion, Edit, Judgement, Project, Score, Skip, Slot, Submission
 from annotate.services.claiming import claim, shown_order
 from tests.annotate.factory import World, collect_items, world
@@ -106,7 +107,7 @@ def test_an_answer_by_letters_is_stored_for_the_completions_behind_them(bob: Cli
     }
     response = submit(bob, slot, answer)
     assert (response.status_code, response.json()["outcome"], response.json()["version"]) == (200, "accepted", 1)
-    assert response.json()["progress"]["words"] == "1 of 3 by you; 1 of 3 in all"
+    assert response.json()["progress"]["words"] == "1 by you; 33 % of the project"
     a, b, c, d = shown_order(slot)
     revision = Judgement.objects.get(slot=slot).revisions.get()
     assert Score.objects.get(revision=revision).completion_id == b
@@ -232,7 +233,7 @@ def test_the_last_answer_comes_back_as_it_was_with_its_version(bob: Client, stag
     submit(bob, slot, {**ANSWER, "rationale": "because"})
     html = bob.get(address).content.decode()
     data = json.loads(re.search(r'id="desk-data"[^>]*>(.*?)</script>', html).group(1))  # type: ignore[union-attr]
-    assert data["slot"] == slot.pk
+    assert data["slot"] == handle(slot.pk)
     assert data["stored"]["version"] == 1
     assert data["stored"]["answer"]["ranks"] == ANSWER["ranks"]
     assert data["stored"]["answer"]["rationale"] == "because"
@@ -247,7 +248,7 @@ def test_when_nothing_is_left_the_page_says_why(client: Client) -> None:
         judge(stage)
     html = page(client, stage)
     assert "Every item of this project is judged" in html
-    assert "3 of 3 by you; 3 of 3 in all" in html
+    assert "3 by you; 100 % of the project" in html
 
 
 def test_the_protocol_decides_what_is_asked(client: Client, stage: World) -> None:

@@ -16,6 +16,7 @@ const page = document.querySelector("main.rate");
 const desk = document.getElementById("desk");
 const skipDialog = document.getElementById("skip");
 let item = null;
+let skippable = true;
 let busy = false;
 
 /** Take up the item that lies on the desk, if one does. */
@@ -26,10 +27,12 @@ function takeUp() {
   if (data.progress) showProgress(data.progress);
   if (!form) {
     item = null;
-    desk.querySelector("[data-nothing-left]").focus();
+    desk.querySelector("[data-continue], [data-nothing-left]").focus();
     return;
   }
   item = new Item(form, data, page.dataset.user);
+  skippable = data.skippable;
+  if (!skippable) form.querySelector("[data-skip-open]").hidden = true;
   item.focus(item.cards[0]);
   if (item.version === null) fetchAhead(page.dataset.ahead);
 }
@@ -119,16 +122,17 @@ async function deliver(send, tell = (seconds) => item.status(say("offline", { se
   }
 }
 
-/** Lay the next item on the desk: the one held ahead where the site has opened it, or one that is fetched now. */
-async function goOn({ opened, progress }, words, mood) {
+/** Lay feedback on the desk where there is any, or the next item: the one held ahead if it is open, or one fetched now. */
+async function goOn({ opened, progress, feedback }, words, mood) {
   const piece = takeAhead();
-  if (opened && piece) layPiece(piece);
+  if (feedback) await layNext(words, feedback);
+  else if (opened && piece) layPiece(piece);
   else await layNext(words);
   showProgress(progress);
   item?.status(words, mood);
 }
 
-async function layNext(words) {
+async function layNext(words, address = page.dataset.next) {
   const tell = (text) => {
     item?.close();
     item = null;
@@ -140,13 +144,20 @@ async function layNext(words) {
   };
   try {
     await deliver(
-      () => lay(page.dataset.next),
+      () => lay(address),
       (seconds) => tell(say("unloaded", { seconds })),
     );
   } catch (problem) {
     if (!wordFor(problem)) throw problem;
     tell(say("unloadedSignedOut"));
   }
+}
+
+/** From feedback to what comes next. */
+async function goFurther() {
+  if (busy) return;
+  busy = true;
+  await layNext("").finally(() => (busy = false));
 }
 
 async function reopen() {
@@ -232,7 +243,8 @@ const acts = {
   submit,
   reopen,
   open: (name) => document.getElementById(name).showModal(),
-  skip: () => item?.version === null && skipDialog.showModal(),
+  mine: () => location.assign(page.dataset.mine),
+  skip: () => item?.version === null && skippable && skipDialog.showModal(),
 };
 
 document.addEventListener("keydown", (event) => {
@@ -246,6 +258,7 @@ desk.addEventListener("submit", (event) => {
 
 desk.addEventListener("click", (event) => {
   if (event.target.closest("[data-reopen]")) return reopen();
+  if (event.target.closest("[data-continue]")) return goFurther();
   const card = event.target.closest("[data-answer]");
   if (!card || !item) return;
   if (event.target.closest("[data-flag]")) answer.toggleFlag(card);

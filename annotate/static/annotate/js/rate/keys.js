@@ -7,7 +7,7 @@ const TEXT_FIELD = "textarea, input:not([type=radio]):not([type=checkbox])";
 /**
  * @param {KeyboardEvent} event
  * @param {import("./item.js").Item} item the item on the desk, or null
- * @param {{submit, skip, reopen, open}} acts what keys can ask for beyond the item
+ * @param {{submit, skip, reopen, mine, open}} acts what keys can ask for beyond the item
  * @returns {boolean} whether the key meant something
  */
 export function press(event, item, acts) {
@@ -35,6 +35,7 @@ function everywhere(key, acts) {
   if (key === "?") acts.open("keys");
   else if (key === "i") acts.open("instructions");
   else if (key === "u") acts.reopen();
+  else if (key === "m") acts.mine();
   else return false;
   return true;
 }
