@@ -186,6 +186,8 @@ FIELDS: dict[str, Spec] = {
 
 CRITERION_LABELS = {"name": _("Name"), "description": _("What is asked"), "anchors": _("Words for {value}")}
 NORM_LABELS = {"name": _("Name"), "text": _("The rule")}
+ROW_LABELS = {**CRITERION_LABELS, **NORM_LABELS}
+"""Names of the inputs of a row, by the part of their name that says what they are."""
 FOLDS = {
     "people": ("overlap", "quota", "lease_minutes", "random_share"),
     "quality": ("gold_rate", "repeat_rate", "adjudicate_above", "pass_mark"),

@@ -25,6 +25,7 @@ from annotate.views.setup_fields import (
     FOLDS,
     NORM_LABELS,
     PLACES,
+    ROW_LABELS,
     Field,
     Row,
     Spec,
@@ -255,11 +256,12 @@ class SetupForm:
     def _called(self, name: str) -> str:
         if name in FIELDS:
             return str(FIELDS[name].label)
-        kind, _, rest = name.partition("-")
-        words = str(PLACES.get(kind, kind))
-        keys = self.keys.get(kind, [])
-        key = rest.partition("-")[0]
-        return f"{words} {keys.index(key) + 1}" if key in keys else words
+        kind, *rest = name.split("-")
+        words, keys = str(PLACES.get(kind, kind)), self.keys.get(kind, [])
+        if not (rest and rest[0] in keys):
+            return words
+        inner = next((ROW_LABELS[part] for part in reversed(rest) if part in ROW_LABELS), "")
+        return f"{words} {keys.index(rest[0]) + 1} · {str(inner).format(value=rest[-1])}"
 
 
 def form_of(project: Project, described: Mapping[str, Any]) -> SetupForm:

@@ -11,6 +11,7 @@ from django.urls import reverse
 
 from annotate.models import AuditEvent, Membership, Project
 from annotate.services.description import describe
+from annotate.views.setup_fields import FIELDS
 from tests.annotate.factory import World, collect_items, model_folder, user, world
 from tests.annotate.typing_in import typed
 
@@ -74,6 +75,11 @@ def test_it_checks_who_may_make_one(client: Client, stage: World, name: str, sta
     assert (NEW in client.get(reverse("home"), follow=True).content.decode()) == (status == 200)
 
 
+def called(field: str) -> str:
+    rows = {"criteria-n0-name": "Criteria 1 · Name", "criteria-n0-anchors-3": "Criteria 1 · Words for 3"}
+    return rows.get(field) or str(FIELDS[field].label)
+
+
 @pytest.mark.parametrize(
     ("field", "value", "sentence"),
     [
@@ -115,6 +121,7 @@ def test_what_is_wrong_stands_at_its_field_and_nothing_typed_is_lost(
     html = answer.content.decode()
     assert f'href="#f-{field}"' in html
     assert f'id="f-{field}"' in html
+    assert [label for name, label, _words in shown.summary if name == field] == [called(field)]
     assert "Knives &amp; pans" in html
     assert "One?\nTwo?" in html
     assert Project.objects.count() == projects
