@@ -22,6 +22,7 @@ from annotate.models import (
     Completion,
     Contest,
     Generation,
+    GuidelineVersion,
     Invite,
     Judgement,
     Membership,
@@ -91,6 +92,11 @@ def _admit(request: SignedInRequest, held: str | None, role: str | None = None) 
     request.role = found
     if role is not None and found != role:
         raise PermissionDenied(_("This page is for the leads of the project."))
+
+
+def get_guideline(request: SignedInRequest, slug: str, pk: int) -> GuidelineVersion:
+    """A version of the instructions, for members."""
+    return get_object_or_404(GuidelineVersion, project=get_project(request, slug), pk=pk)
 
 
 def get_generation(request: SignedInRequest, slug: str, number: int) -> Generation:
@@ -171,6 +177,21 @@ def get_invitation(token: str) -> Invite:
 
 def get_account(request: SignedInRequest) -> User:
     """The viewer's own account; nobody reaches another's here."""
+    return request.user
+
+
+def may_create(user: User) -> bool:
+    """Whether somebody may make projects: who leads one already, and superusers."""
+    return user.is_superuser or Membership.objects.filter(user=user, role=LEAD).exists()
+
+
+def get_creator(request: SignedInRequest) -> User:
+    """The viewer, who may make projects.
+
+    :raises PermissionDenied: for anybody else.
+    """
+    if not may_create(request.user):
+        raise PermissionDenied(_("New projects are made by those who lead one, and by administrators."))
     return request.user
 
 

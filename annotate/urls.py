@@ -14,6 +14,7 @@ from annotate.handles import SlotConverter
 from annotate.views import (
     account,
     datasets,
+    guidelines,
     history,
     home,
     join,
@@ -28,6 +29,8 @@ from annotate.views import (
     quality,
     rate,
     runs,
+    setup,
+    start,
 )
 
 register_converter(SlotConverter, "slot")
@@ -39,6 +42,8 @@ of_a_project = [
     path("rate", rate.page, name="rate"),
     path("rate/next", rate.next_item, name="next_item"),
     path("rate/ahead", rate.item_ahead, name="item_ahead"),
+    path("rate/instructions", guidelines.reading, name="reading"),
+    path("rate/instructions/<int:pk>/read", guidelines.read, name="read_guideline"),
     path("rate/last", rate.last_answer, name="last_answer"),
     path("slots/<slot:pk>/submit", rate.submit, name="submit"),
     path("slots/<slot:pk>/skip", rate.skip, name="skip"),
@@ -70,6 +75,7 @@ of_a_project = [
     path("snapshots/<int:pk>", datasets.snapshot, name="snapshot"),
     path("snapshots/<int:pk>/preferences.jsonl", datasets.export, name="export"),
     path("prompts/", prompts.prompts, name="prompts"),
+    path("prompts/add", prompts.add, name="add_prompts"),
     path("prompts/<int:pk>", prompts.prompt, name="prompt"),
     path("completions/<int:pk>", lineage.completion, name="completion"),
     path("judgements/", judgements.judgements, name="judgements"),
@@ -81,11 +87,16 @@ of_a_project = [
     path("members/<int:pk>/remove", members.remove, name="remove_member"),
     path("members/invites", members.invite, name="invite"),
     path("members/invites/<int:pk>/revoke", members.revoke, name="revoke_invite"),
+    path("settings", setup.settings, name="settings"),
+    path("settings/pause", setup.pause, name="pause"),
+    path("settings/resume", setup.resume, name="resume"),
     path("history", history.history, name="history"),
 ]
 
 urlpatterns = [
     path("", home.home, name="home"),
+    path("rate", start.start, name="start"),
+    path("new", setup.new, name="new_project"),
     path("sign-in", account.SignIn.as_view(), name="login"),
     path("sign-out", auth.LogoutView.as_view(), name="logout"),
     path("account", account.account, name="account"),

@@ -159,4 +159,5 @@ class TallyAdmin(ReadOnly):
 
     list_display = ("id", "project", "rater", "done", "total", "at")
     list_filter = ("project",)
+    search_fields = ("rater__username", "project__name")
     list_select_related = ("project", "rater")

@@ -128,6 +128,9 @@ class GuidelineVersion(Translated):
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="guidelines")
     number = models.PositiveIntegerField()
     text = models.TextField(help_text=_("Markdown."))
+    must_read = models.BooleanField(
+        default=True, help_text=_("Whether raters are shown it before they go on; a small correction need not be.")
+    )
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -154,7 +157,12 @@ class Criterion(Translated):
     class Meta:
         verbose_name_plural = "criteria"
         ordering = ["project", "position"]
-        constraints = [models.UniqueConstraint(fields=["project", "name"], name="criterion_name_once")]
+        constraints = [
+            # Deferred, so that two criteria can change names.
+            models.UniqueConstraint(
+                fields=["project", "name"], name="criterion_name_once", deferrable=models.Deferrable.DEFERRED
+            )
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -168,7 +176,11 @@ class Norm(models.Model):
     active = models.BooleanField(default=True)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["project", "name"], name="norm_name_once")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["project", "name"], name="norm_name_once", deferrable=models.Deferrable.DEFERRED
+            )
+        ]
 
     def __str__(self) -> str:
         return self.name

@@ -32,6 +32,7 @@ from annotate.models import (
 )
 from annotate.services import Conflict, Refused, adjudication, checks, qualification
 from annotate.services.claiming import shown_order
+from annotate.services.guidelines import known_to
 from annotate.services.payload import Payload, check, digest
 
 
@@ -145,7 +146,7 @@ def _store(judgement: Judgement, submission: Submission, payload: Payload, slot:
         rationale=payload.rationale,
         order_shown=shown_order(slot),
         active_ms=payload.active_ms,
-        guideline=slot.project.guidelines.order_by("-number").first(),
+        guideline=known_to(user=judgement.rater, project=slot.project),
     )
     Score.objects.bulk_create(
         Score(revision=revision, completion_id=completion, criterion_id=criterion, value=value)

@@ -27,7 +27,6 @@ from annotate.models import (
     Project,
     Purpose,
     Skip,
-    Slot,
     User,
 )
 from annotate.services import checks, places, qualification
@@ -158,8 +157,8 @@ def table(project: Project, shared: Sequence[SharedItem]) -> list[Row]:
 
 def shared_items(project: Project) -> list[SharedItem]:
     """The newest items that at least two people judged, with their judgements that count, the newest first."""
-    second = Slot.objects.filter(project=project, number=1, state=Slot.State.DONE, purpose=Purpose.COLLECT)
-    newest = list(second.order_by("-judgement__pk").values_list("item", flat=True)[:SHARED])
+    second = Judgement.objects.filter(slot__project=project, slot__number=1, slot__purpose=Purpose.COLLECT)
+    newest = list(second.order_by("-pk").values_list("item", flat=True)[:SHARED])
     items = Item.objects.select_related("prompt", "project").in_bulk(newest)
     found = {pk: SharedItem(items[pk]) for pk in newest}
     revisions = _current(project).filter(

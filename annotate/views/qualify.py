@@ -58,6 +58,31 @@ def progress(trial: Trial, *, answered: bool = False) -> dict[str, Any]:
     return {"done": trial.answered, "total": len(trial.keys), "words": words}
 
 
+def introduction(user: User, project: Project) -> str:
+    """What is said above the first item of a round: what it is for, and that it is new to who judged before."""
+    trial = qualification.trial(user=user, project=project)
+    if trial is None or trial.answered:
+        return ""
+    count = {"total": len(trial.keys)}
+    if trial.membership.qualification_round > 1:
+        return _("Another try, with the same %(total)s items. After each one you see what is right, and why.") % count
+    if user.judgements.filter(slot__project=project).exists():
+        return (
+            _(
+                "This project now has a qualification, for those who have judged here before as well: %(total)s items "
+                "whose right answers are known. After each one you see what is right, and why. What you judged stays."
+            )
+            % count
+        )
+    return (
+        _(
+            "Welcome. First come %(total)s items whose right answers are known: after each one you see what is right, "
+            "and why. Then real items follow."
+        )
+        % count
+    )
+
+
 def result_piece(trial: Trial, project: Project) -> dict[str, Any]:
     """What somebody reads who did not pass: how far they came, and where they judged otherwise."""
     criteria = list(project.criteria.order_by("position"))

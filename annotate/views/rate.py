@@ -17,13 +17,18 @@ from annotate import handles
 from annotate.access import SignedInRequest, get_project, get_slot
 from annotate.markdown import to_html
 from annotate.models import Criterion, Judgement, Project, Purpose, Slot, User
-from annotate.services import Conflict, Refused, claiming, drafts, judging, qualification
+from annotate.services import Conflict, Refused, claiming, drafts, judging, offers, qualification
 from annotate.services.payload import MAX_EDIT, MAX_QUOTE, MAX_RATIONALE, current_norms, plain_text
 from annotate.services.standing import standing
 from annotate.views import answers, qualify
 from annotate.views import body as body_of
+from annotate.views.guidelines import reading_context
 from annotate.views.judging_words import JUDGING_WORDS
 from annotate.views.letters import LETTERS, by_completion, kept_draft, stored_answer
+
+LONGEST_BEAT_SECONDS = 300
+BEATS_IN_A_LEASE = 3
+"""The page renews its lease so often that two beats may get lost."""
 
 SKIP_REASONS = {
     "language": gettext_lazy("I cannot read a language that I need here"),
@@ -88,7 +93,9 @@ def change(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
 def _page(request: SignedInRequest, project: Project, slot: Slot | None) -> HttpResponse:
     context = {
         **_piece(request.user, project, slot),
+        **reading_context(request.user, project),
         "guideline": project.guidelines.order_by("-number").first(),
+        "renew_seconds": min(LONGEST_BEAT_SECONDS, project.lease_minutes * 60 // BEATS_IN_A_LEASE),
         "criteria": _criteria(project),
         "skip_reasons": SKIP_REASONS,
         "words": {name: str(text) for name, text in WORDS.items()},
@@ -257,10 +264,15 @@ def _piece(user: User, project: Project, slot: Slot | None, *, with_progress: bo
     """
     data: dict[str, Any] = {"progress": _progress(user, project, slot) if with_progress else None}
     if slot is None:
-        why_none = claiming.why_none(user=user, project=project)
         trial = qualification.trial(user=user, project=project)
         result = qualify.result_piece(trial, project) if trial and trial.failed else {}
-        return {"project": project, "slot": None, "data": data, "why_none": why_none, **result}
+        return {
+            "project": project,
+            "slot": None,
+            "data": data,
+            "why_none": offers.why_none(user=user, project=project),
+            **result,
+        }
     addresses = {name: reverse(name, args=[project.slug, slot.pk]) for name in ("submit", "skip", "renew", "draft")}
     return {
         "project": project,
@@ -271,6 +283,7 @@ def _piece(user: User, project: Project, slot: Slot | None, *, with_progress: bo
         ],
         "places": range(1, len(slot.shown) + 1),
         "criteria": _criteria(project),
+        "introduction": qualify.introduction(user, project) if slot.purpose == Purpose.QUALIFY else "",
         "norms": _norms(project),
         "pair": project.rank_on and len(slot.shown) == 2,
         "longest": {"edit": MAX_EDIT, "rationale": MAX_RATIONALE, "quote": MAX_QUOTE},

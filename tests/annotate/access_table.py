@@ -39,6 +39,9 @@ TABLE: dict[tuple[str, str], tuple[int, int, int, int, int]] = {
     ("account", "POST"): (IN, 200, 200, 200, 200),
     ("admin_sign_in", "GET"): (IN, 403, 403, 403, 302),
     ("admin_password", "GET"): (IN, 302, 302, 302, 302),
+    ("start", "GET"): (IN, 200, 302, 302, 302),
+    ("new_project", "GET"): (IN, 403, 403, 200, 200),
+    ("new_project", "POST"): (IN, 403, 403, 422, 422),
     # The loop
     ("project", "GET"): (IN, 404, 302, 200, 200),
     ("loop", "GET"): (IN, 404, 403, 200, 200),
@@ -50,6 +53,8 @@ TABLE: dict[tuple[str, str], tuple[int, int, int, int, int]] = {
     ("rate", "GET"): (IN, 404, 200, 200, 200),
     ("next_item", "GET"): (IN, 404, 200, 200, 200),
     ("item_ahead", "GET"): (IN, 404, 204, 204, 204),
+    ("reading", "GET"): (IN, 404, 204, 204, 200),
+    ("read_guideline", "POST"): (IN, 404, 200, 200, 200),
     ("last_answer", "GET"): (IN, 404, 200, 204, 204),
     ("submit", "POST"): (IN, 404, 400, 404, 404),
     ("skip", "POST"): (IN, 404, 400, 404, 404),
@@ -83,10 +88,17 @@ TABLE: dict[tuple[str, str], tuple[int, int, int, int, int]] = {
     ("export", "GET"): (IN, 404, 403, 200, 200),
     ("prompts", "GET"): (IN, 404, 403, 200, 200),
     ("prompt", "GET"): (IN, 404, 403, 200, 200),
+    ("add_prompts", "GET"): (IN, 404, 403, 200, 200),
+    ("add_prompts", "POST"): (IN, 404, 403, 422, 422),
     ("completion", "GET"): (IN, 404, 403, 200, 200),
     ("judgements", "GET"): (IN, 404, 403, 200, 200),
     ("judgement", "GET"): (IN, 404, 403, 200, 200),
     ("adjudicate", "POST"): (IN, 404, 403, 302, 302),
+    # Setting up
+    ("settings", "GET"): (IN, 404, 403, 200, 200),
+    ("settings", "POST"): (IN, 404, 403, 422, 422),
+    ("pause", "POST"): (IN, 404, 403, 302, 302),
+    ("resume", "POST"): (IN, 404, 403, 302, 302),
     # People
     ("members", "GET"): (IN, 404, 403, 200, 200),
     ("change_role", "POST"): (IN, 404, 403, 302, 302),
@@ -101,6 +113,10 @@ TABLE: dict[tuple[str, str], tuple[int, int, int, int, int]] = {
     ("logout", "POST"): (IN, 302, 302, 302, 302),
 }
 
+NO_KEY = {
+    *("home", "start", "new_project", "login", "logout", "set_language", "account", "admin_sign_in", "admin_password"),
+}
+"""Addresses that name nothing."""
 SECRETS = ("Question number", "Answer 0 of generation", "The first one answers", "Prefer the answer that helps")
 """Texts of the project that no refusal may show."""
 
@@ -162,7 +178,7 @@ class Stage:
 
     def address(self, name: str) -> str:
         """An address that leads to a record of the project."""
-        if name in ("home", "login", "logout", "set_language", "account", "admin_sign_in", "admin_password"):
+        if name in NO_KEY:
             return reverse(name)
         if name == "join":
             return reverse(name, args=[self._invited()[1]])
@@ -200,6 +216,8 @@ class Stage:
                 return [self.contested.check_result.key_id]
             case "decide_contest":
                 return [self.contested.pk]
+            case "read_guideline":
+                return [left.stage.project.guidelines.get().pk]
             case "change_role" | "remove_member" | "allow_another" | "let_through":
                 return [self._member().pk]
             case "revoke_invite":

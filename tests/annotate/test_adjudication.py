@@ -64,7 +64,7 @@ def test_who_has_least_to_decide_is_asked_and_raters_only_where_no_lead_can() ->
     carol, dora, _erin = member(stage, "carol"), member(stage, "dora", "lead"), member(stage, "erin")
     for _n in range(4):
         item = answer_next(stage.bob, stage.project, RIGHT).item
-        Slot.objects.filter(item=item).update(priority=-(2**40))
+        Slot.objects.filter(item=item).update(priority=-(2**60))
         answer_next(carol, stage.project, WRONG)
     assert asked() == ["alice", "dora", "alice", "dora"]
     Membership.objects.filter(user__in=[stage.alice, dora]).delete()
@@ -144,7 +144,7 @@ def test_the_table_of_raters_holds_each_figure_with_its_number() -> None:
     carol = member(stage, "carol")
     for person, ways in ((stage.bob, (RIGHT, RIGHT)), (carol, (RIGHT, ODD))):
         for item, way in zip(Item.objects.order_by("pk")[:2], ways, strict=True):
-            Slot.objects.filter(item=item).update(priority=-(2**40) + item.pk)
+            Slot.objects.filter(item=item).update(priority=-(2**60) + item.pk)
             answer_next(person, stage.project, way, active_ms=60_000)
     rows = {
         row.membership.user.username: row for row in raters.table(stage.project, raters.shared_items(stage.project))

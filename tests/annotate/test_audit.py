@@ -10,6 +10,7 @@ import pytest
 from django.db import transaction
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from annotate.models import AuditEvent, Contest, Criterion, GuidelineVersion, Membership, Norm, Project, Run, User
 from annotate.services import audit
@@ -18,6 +19,7 @@ from tests.annotate.access_table import TABLE, fingerprint
 from tests.annotate.factory import run, user, world
 from tests.annotate.keyed import contested_key, failed_qualification
 from tests.annotate.lineage import Turn, ended, judge, turn
+from tests.annotate.typing_in import typed
 
 pytestmark = pytest.mark.django_db
 
@@ -66,12 +68,26 @@ def failed(left: Turn) -> list[object]:
     return [failed_qualification(left.stage).pk]
 
 
+def paused(left: Turn) -> list[object]:
+    Project.objects.update(paused_at=timezone.now())
+    return []
+
+
+def address_of(name: str, key: list[object]) -> str:
+    return reverse(name) if name == "new_project" else reverse(name, args=["garden", *key])
+
+
 CHANGES: dict[str, tuple[Callable[[Turn], list[object]], dict[str, str], str]] = {
     # address: what it names beside the project, form, action
     "launch": (lambda left: ["generate"], {"splits": "train"}, "launched generate"),
     "take_snapshot": (fresh_judgements, {"name": "again"}, "froze"),
     "run_cancel": (waiting_run, {}, "cancelled"),
     "run_resume": (failed_run, {}, "resumed"),
+    "add_prompts": (lambda left: [], {"prompts": "Why is the sky blue?"}, "imported prompts"),
+    "new_project": (lambda left: [], {"name": "Orchard"}, "created"),
+    "settings": (lambda left: [], {"overlap": "2"}, "changed"),
+    "pause": (lambda left: [], {}, "paused"),
+    "resume": (paused, {}, "resumed"),
     "adjudicate": (lambda left: [left.judgement.pk], {"rater": "alice"}, "asked"),
     "make_key": (lambda left: [left.judgement.pk], {"use": "gold", "explanation": "Because."}, "made key"),
     "explain_key": (key, {"explanation": "Because."}, "explained key"),
@@ -97,11 +113,13 @@ def test_no_change_that_only_leads_can_make_is_left_out_here() -> None:
 def test_a_lead_s_change_leaves_an_event(client: Client, left: Turn, name: str) -> None:
     key, form, action = CHANGES[name]
     client.force_login(left.stage.alice)
-    address = reverse(name, args=["garden", *key(left)])
+    address = address_of(name, key(left))
+    sent = typed(client, address) | form
     last = AuditEvent.objects.latest("pk").pk
-    client.post(address, form)
+    client.post(address, sent)
     event = AuditEvent.objects.filter(pk__gt=last).earliest("pk")
-    assert (event.action, event.actor, event.project) == (action, left.stage.alice, left.stage.project)
+    project = Project.objects.latest("pk") if name == "new_project" else left.stage.project
+    assert (event.action, event.actor, event.project) == (action, left.stage.alice, project)
 
 
 @pytest.mark.parametrize("name", CHANGES)
@@ -111,7 +129,8 @@ def test_a_change_whose_event_cannot_be_stored_does_not_happen(
     key, form, _action = CHANGES[name]
     client = Client(raise_request_exception=False)
     client.force_login(left.stage.alice)
-    address = reverse(name, args=["garden", *key(left)])
+    address = address_of(name, key(left))
+    sent = typed(client, address) | form
     before = fingerprint()
 
     def broken(*_args: object, **_more: object) -> None:
@@ -119,7 +138,7 @@ def test_a_change_whose_event_cannot_be_stored_does_not_happen(
 
     monkeypatch.setattr(audit.AuditEvent.objects, "create", broken)
     with transaction.atomic():
-        assert client.post(address, form).status_code == 500
+        assert client.post(address, sent).status_code == 500
     assert fingerprint() == before
 
 

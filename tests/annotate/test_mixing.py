@@ -19,7 +19,8 @@ from django.urls import reverse
 from annotate.handles import LARGEST, handle, number
 from annotate.models import Check, Judgement, Project, Purpose, Slot, User
 from annotate.services import keys, mixing
-from annotate.services.claiming import claim, shown_order, skip, why_none
+from annotate.services.claiming import claim, shown_order, skip
+from annotate.services.offers import why_none
 from annotate.services.standing import standing
 from tests.annotate.factory import World, collect_items, world
 from tests.annotate.keyed import answer, answer_next, make_key, member

@@ -91,7 +91,7 @@ def test_a_win_rate_counts_the_adjudication_alone() -> None:
     left = turn(world(prompts=3))
     newer, older = left.generation, left.stage.generation
     slot = Slot.objects.filter(purpose=Purpose.EVALUATE).latest("pk")
-    Slot.objects.filter(pk=slot.pk).update(priority=-(2**40))
+    Slot.objects.filter(pk=slot.pk).update(priority=-(2**60))
     mine = claim(user=left.stage.bob, project=left.stage.project)
     assert mine == slot
     (new,) = slot.item.completions.filter(generation=newer)

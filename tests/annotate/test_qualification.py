@@ -13,7 +13,8 @@ from django.urls import reverse
 
 from annotate.models import AnswerKey, AuditEvent, Check, Judgement, Membership, Project, Purpose, Slot, User
 from annotate.services import Refused, keys, qualification
-from annotate.services.claiming import claim, skip, why_none
+from annotate.services.claiming import claim, skip
+from annotate.services.offers import why_none
 from tests.annotate.factory import World, collect_items, world
 from tests.annotate.keyed import RIGHT, WRONG, answer, answer_next, make_key, member
 
@@ -148,7 +149,7 @@ def test_a_rater_s_own_judgement_is_no_question_to_them(stage: World) -> None:
 
 def test_an_item_of_the_qualification_never_comes_back_as_a_real_one(stage: World) -> None:
     for key in AnswerKey.objects.all():
-        Slot.objects.create(project=stage.project, item=key.item, number=7, order_seed=1, priority=-(2**40))
+        Slot.objects.create(project=stage.project, item=key.item, number=7, order_seed=1, priority=-(2**60))
     for _n in range(2):
         answer_next(stage.bob, stage.project)
     seen = []
@@ -189,6 +190,7 @@ def test_the_walk_through_a_round_that_is_not_passed_and_another_try(client: Cli
     next_item = reverse("next_item", args=["garden"])
     html, data = desk(client, reverse("rate", args=["garden"]))
     assert data["progress"] == {"done": 0, "total": 2, "words": "Qualification 1 of 2"}
+    assert "Welcome. First come 2 items whose right answers are known" in html
     reply = send(client, data, wrong_by_letters(stage)).json()
     assert (reply["opened"], reply["progress"]["words"]) == (False, "Qualification 1 of 2")
     feedback, told = desk(client, reply["feedback"])
@@ -205,6 +207,7 @@ def test_the_walk_through_a_round_that_is_not_passed_and_another_try(client: Cli
     assert client.get(reverse("change", args=["garden", slot.pk])).status_code == 302
     html, data = desk(client, next_item)
     assert data["progress"]["words"] == "Qualification 2 of 2"
+    assert "right answers are known" not in html
     send(client, data, wrong_by_letters(stage))
     html, _data = desk(client, next_item)
     assert "that was the whole qualification" in html
@@ -217,6 +220,16 @@ def test_the_walk_through_a_round_that_is_not_passed_and_another_try(client: Cli
     lead.post(reverse("allow_another", args=["garden", bob(stage).pk]))
     html, data = desk(client, next_item)
     assert data["progress"]["words"] == "Qualification 1 of 2"
+    assert "Another try, with the same 2 items." in html
+
+
+def test_who_judged_before_is_told_that_the_qualification_is_new_and_for_them_too(client: Client, stage: World) -> None:
+    Project.objects.update(pass_mark=None)
+    answer_next(stage.bob, Project.objects.get())
+    Project.objects.update(pass_mark=0.9)
+    client.force_login(stage.bob)
+    html = client.get(reverse("rate", args=["garden"])).content.decode()
+    assert "for those who have judged here before as well: 2 items" in html
 
 
 def test_passing_is_said_with_the_last_feedback(client: Client, stage: World) -> None:

@@ -10,15 +10,17 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from annotate.models import Generation, Item, RewardModel, Run, Signal, Slot
-from annotate.services import Refused, register, uncertainty
+from annotate.models import Generation, Item, Lease, Prompt, Purpose, RewardModel, Run, Signal, Slot
+from annotate.services import Refused, claiming, register, uncertainty
 from annotate.services.claiming import claim
 from annotate.services.execute import execute
 from annotate.services.files import run_folder
+from annotate.services.items import make_evaluate_items
+from annotate.services.ondemand import make_on_demand
 from annotate.services.runs import launch_generate, launch_score, launch_train_reward
 from annotate.services.simulate import judge_everything
 from annotate.stats.uncertainty import mean_pair_entropy
-from tests.annotate.factory import World, collect_items, run, world
+from tests.annotate.factory import World, collect_items, completions, run, world
 from tests.policy.conftest import make_model
 
 pytestmark = pytest.mark.django_db
@@ -64,6 +66,42 @@ def test_the_item_of_which_least_is_known_is_offered_first_and_everything_once_b
     first = claim(user=stage.bob, project=stage.project)
     assert first is not None
     assert first.item == open_one
+
+
+@pytest.mark.parametrize(("drawn", "at_random"), [(0.19, True), (0.21, False)])
+def test_a_share_of_the_items_is_drawn_at_random_and_the_lease_says_which(
+    monkeypatch: pytest.MonkeyPatch, drawn: float, at_random: bool
+) -> None:
+    stage = world(prompts=2, random_share=0.2)
+    collect_items(stage)
+    next_one, lucky = Slot.objects.order_by("pk")
+    Slot.objects.filter(pk=next_one.pk).update(priority=1, lottery=2)
+    Slot.objects.filter(pk=lucky.pk).update(priority=2, lottery=1)
+    monkeypatch.setattr(claiming, "draw", lambda: drawn)
+    assert claim(user=stage.bob, project=stage.project) == (lucky if at_random else next_one)
+    lease = Lease.objects.get()
+    assert (lease.at_random, lease.random_share) == (at_random, 0.2)
+
+
+def test_what_is_asked_of_somebody_by_name_was_not_drawn() -> None:
+    stage = world(prompts=1, random_share=1.0)
+    collect_items(stage)
+    make_on_demand(item=Item.objects.get(), purpose=Purpose.GOLD, rater=stage.bob, actor=None)
+    claim(user=stage.bob, project=stage.project)
+    lease = Lease.objects.get()
+    assert (lease.at_random, lease.random_share) == (None, None)
+
+
+def test_blind_pairs_come_first_in_the_lottery_too() -> None:
+    stage = world(prompts=2, random_share=1.0)
+    collect_items(stage)
+    later = Generation.objects.create(project=stage.project, number=1, parent=stage.generation, weights_path="x")
+    completions(stage.generation, samples=1, kind="evaluate", first=10)
+    completions(later, samples=1, kind="evaluate")
+    Prompt.objects.update(split="test")
+    assert make_evaluate_items(project=stage.project, newer=later, older=stage.generation, seed=0) == 2
+    offered = [claim(user=person, project=stage.project) for person in (stage.alice, stage.bob)]
+    assert [slot.purpose for slot in offered if slot] == ["evaluate", "evaluate"]
 
 
 def test_scores_are_read_in_the_units_of_the_loss_that_made_them() -> None:

@@ -8,7 +8,6 @@ import { press } from "./keys.js";
 import { Gone, Offline, SignedOut, fetchPiece, newUuid, post } from "./send.js";
 import { say } from "./words.js";
 
-const RENEW_MS = 5 * 60 * 1000;
 const LOOK_AGAIN_MS = 20 * 1000;
 const LONGEST_PAUSE_S = 30;
 
@@ -269,7 +268,7 @@ document.addEventListener("visibilitychange", () => {
 addEventListener("pagehide", () => item?.keeper.flush());
 
 skipDialog.querySelector("form").addEventListener("submit", sendSkip);
-setInterval(renew, RENEW_MS);
+setInterval(renew, Number(page.dataset.renew) * 1000);
 setInterval(lookAgain, LOOK_AGAIN_MS);
 draft.tidy();
 takeUp();

@@ -13,7 +13,7 @@ WHERE state <> 'done' AND purpose IN ('collect', 'evaluate')
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('annotate', '0007_rating'),
+        ('annotate', '0008_setup'),
     ]
 
     operations = [
