@@ -8,16 +8,14 @@ from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_GET, require_POST
 
 from annotate.access import LEAD, SignedInRequest, get_judgement, get_project
 from annotate.models import AnswerKey, Completion, Item, Judgement, JudgementRevision, Purpose, Slot, Submission
 from annotate.services import Refused, ondemand
 from annotate.views.asked import asked
+from annotate.views.judging_words import STRENGTHS
 from annotate.views.paging import page_of
-
-STRENGTHS = {1: gettext_lazy("slightly better"), 2: gettext_lazy("clearly better"), 3: gettext_lazy("much better")}
 
 
 @require_GET

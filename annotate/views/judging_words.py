@@ -1,8 +1,14 @@
-"""What the scripts of the rating page say about an answer that is being judged, with {places} to fill."""
+"""Words about answers and their judgements."""
 
 from __future__ import annotations
 
 from django.utils.translation import gettext_lazy
+
+STRENGTHS = {
+    1: gettext_lazy("slightly better"),
+    2: gettext_lazy("clearly better"),
+    3: gettext_lazy("much better"),
+}
 
 JUDGING_WORDS = {
     "missingScores": gettext_lazy("scores {count}"),
@@ -37,3 +43,4 @@ JUDGING_WORDS = {
     "selectFirst": gettext_lazy("First select the passage in answer {letter}, then mark it."),
     "marked": gettext_lazy("Marked: {quote}"),
 }
+"""What the scripts of the rating page say about an answer that is being judged, with {places} to fill."""

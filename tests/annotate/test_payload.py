@@ -14,6 +14,7 @@ from annotate.services import Refused
 from annotate.services.claiming import claim, shown_order
 from annotate.services.judging import submit
 from annotate.services.payload import current_norms, is_quoted
+from annotate.views.answers import of_revision
 from annotate.views.letters import stored_answer
 from tests.annotate.factory import World, collect_items, world
 
@@ -229,3 +230,14 @@ def test_a_lead_sees_strength_and_verdicts_with_their_passages(client: Client, p
         assert words in html
     send(pair, slot, {"both_bad": True}, version=1)
     assert "both bad" in client.get(reverse("judgement", args=["garden", slot.judgement.pk])).content.decode()
+
+
+def test_a_judgement_is_shown_to_people_with_strength_and_verdicts(pair: World) -> None:
+    version = norm(pair.project)
+    slot = held(pair)
+    a, b = map(str, shown_order(slot))
+    raw = {"ranks": {a: 2, b: 1}, "strength": 1, "norms": {a: {str(version.pk): {"verdict": "violate"}}}}
+    first, second = of_revision(send(pair, slot, raw), slot, []).parts
+    assert (first.strength, second.strength) == ("", "slightly better")
+    assert [verdict.get_verdict_display() for verdict in first.verdicts] == ["violates"]
+    assert second.verdicts == []

@@ -123,6 +123,7 @@ def test_norms_are_judged_by_keys_with_passages_taken_from_what_is_selected(
     press(page, "n")
     expect(page.locator('[data-answer="A"]').get_by_text("An answer should be honest.")).to_be_visible()
     expect(page.get_by_text("Answer A, honest: c complies, v violates")).to_be_visible()
+    expect(page.locator("[data-norm].is-current")).to_be_in_viewport()
     word = "quick" if page.locator('[data-answer="A"] em').count() else "slow"
     assert page.evaluate(SELECT, ["A", word])
     press(page, "v c x")

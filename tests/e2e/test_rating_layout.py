@@ -17,7 +17,8 @@ MOST_SCRIPT = 100_000
 FAULTS = """() => {
   const faults = [];
   const name = (e) => `${e.tagName.toLowerCase()}.${e.className} ${e.textContent.trim().slice(0, 30)}`;
-  const seen = (e) => e.checkVisibility() && !e.closest(".visually-hidden, dialog");
+  const forReaders = (e) => getComputedStyle(e).clipPath !== "none";
+  const seen = (e) => e.checkVisibility() && !e.closest(".visually-hidden, dialog") && !forReaders(e);
   const root = document.documentElement;
   if (root.scrollWidth > root.clientWidth) faults.push(`the page is ${root.scrollWidth} wide`);
   const all = [...document.querySelectorAll("main *")].filter(seen);

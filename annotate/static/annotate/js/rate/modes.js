@@ -65,7 +65,11 @@ export function markPassage(item) {
 /** Go to the field of the passage. */
 export const typePassage = (item) => passageOf(item.norm)?.focus();
 
-const focus = (norm) => (norm?.querySelector(":checked") ?? norm?.querySelector("[type=radio]"))?.focus();
+function focus(norm) {
+  (norm?.querySelector(":checked") ?? norm?.querySelector("[type=radio]"))?.focus();
+  // Its text, which opens with the focus, has moved it.
+  norm?.scrollIntoView({ block: "nearest" });
+}
 
 /** The field of a norm's passage, where one can be given. */
 function passageOf(norm) {
