@@ -7,7 +7,8 @@ from typing import Any
 from django.utils.translation import get_language
 from django.utils.translation import gettext_lazy as _
 
-from annotate.models import Criterion, GuidelineVersion, Norm, NormVersion, Project, Prompt
+from annotate.markdown import to_html
+from annotate.models import Criterion, GuidelineVersion, Project, Prompt
 from annotate.models.content import MAX_COMPLETIONS, MIN_COMPLETIONS
 from annotate.services.description import Protocol
 from annotate.views.letters import LETTERS
@@ -48,6 +49,7 @@ def specimen(raw: dict[str, Any]) -> dict[str, Any]:
         "places": range(1, count + 1),
         "criteria": _criteria(raw) if project.score_on else [],
         "norms": _norms(raw) if project.norms_on else [],
+        "pair": project.rank_on and count == 2,
         "data": {},
     }
 
@@ -72,8 +74,8 @@ def _criteria(raw: dict[str, Any]) -> list[Criterion]:
     ]
 
 
-def _norms(raw: dict[str, Any]) -> list[NormVersion]:
+def _norms(raw: dict[str, Any]) -> list[dict[str, Any]]:
     return [
-        NormVersion(pk=number, norm=Norm(pk=number, name=norm["name"] or "…"), text=norm["text"])
+        {"pk": number, "name": norm["name"] or "…", "html": to_html(norm["text"])}
         for number, norm in enumerate(raw["norms"], start=1)
     ]
