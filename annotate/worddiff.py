@@ -75,10 +75,19 @@ def _words(old: str, new: str) -> list[tuple[Mark, str]]:
     if max(len(before), len(after)) > LONGEST or matcher.ratio() < ALIKE:
         return []
     pieces: list[tuple[Mark, str]] = []
+    taken, put = "", ""
     for tag, i1, i2, j1, j2 in matcher.get_opcodes():
-        if tag == "equal":
-            pieces.append(("same", "".join(after[j1:j2])))
-            continue
-        pieces += [("old", "".join(before[i1:i2]))] if i1 < i2 else []
-        pieces += [("new", "".join(after[j1:j2]))] if j1 < j2 else []
-    return pieces
+        gone, come = "".join(before[i1:i2]), "".join(after[j1:j2])
+        if tag == "equal" and (come.strip() or not (taken or put)):
+            pieces += [*_marked(taken, put), ("same", come)]
+            taken, put = "", ""
+        else:
+            # A mere space between two changes belongs to both, so that a phrase is struck out in one piece.
+            taken, put = taken + gone, put + come
+    return pieces + _marked(taken, put)
+
+
+def _marked(taken: str, put: str) -> list[tuple[Mark, str]]:
+    """What was taken out and what was put in its place."""
+    pieces: list[tuple[Mark, str]] = [("old", taken), ("new", put)]
+    return [(mark, text) for mark, text in pieces if text]

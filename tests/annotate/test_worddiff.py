@@ -18,6 +18,11 @@ def test_a_changed_word_is_marked_within_its_line() -> None:
     assert marked(compare(old, new)) == ["Read the prompt.", "Score [-each-][+every+] answer."]
 
 
+def test_a_changed_phrase_is_marked_in_one_piece() -> None:
+    old, new = "Read all. A quick look is fine.", "Read all. Look closely at facts."
+    assert marked(compare(old, new)) == ["Read all. [-A quick look is fine-][+Look closely at facts+]."]
+
+
 def test_lines_that_have_little_in_common_are_struck_out_and_put_in_whole() -> None:
     assert marked(compare("Be kind.", "Longer answers win nothing")) == [
         "[-Be kind.-]",
