@@ -180,6 +180,7 @@ DATA_UPLOAD_MAX_NUMBER_FILES = 10
 STATIC_URL = "static/"
 STATIC_ROOT = HONE_DATA_DIR / "static"
 STATICFILES_DIRS = [
+    ("vendor/diff", BASE_DIR / "node_modules" / "diff" / "libesm"),
     ("vendor/htmx", BASE_DIR / "node_modules" / "htmx.org" / "dist"),
     ("vendor/inter", BASE_DIR / "node_modules" / "@fontsource-variable" / "inter" / "files"),
     ("vendor/sortable", BASE_DIR / "node_modules" / "sortablejs" / "modular"),

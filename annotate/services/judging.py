@@ -22,6 +22,7 @@ from annotate.models import (
     Judgement,
     JudgementRevision,
     Lease,
+    NormVerdict,
     Purpose,
     Rank,
     Score,
@@ -141,6 +142,7 @@ def _store(judgement: Judgement, submission: Submission, payload: Payload, slot:
         number=judgement.version,
         submission=submission,
         both_bad=payload.both_bad,
+        strength=payload.strength,
         rationale=payload.rationale,
         order_shown=shown_order(slot),
         active_ms=payload.active_ms,
@@ -156,6 +158,17 @@ def _store(judgement: Judgement, submission: Submission, payload: Payload, slot:
     )
     Flag.objects.bulk_create(
         Flag(revision=revision, completion_id=completion, note=note) for completion, note in payload.flags.items()
+    )
+    NormVerdict.objects.bulk_create(
+        NormVerdict(
+            revision=revision,
+            completion_id=completion,
+            norm_version_id=version,
+            verdict=entry.verdict,
+            quote=entry.quote,
+        )
+        for completion, entries in payload.norms.items()
+        for version, entry in entries.items()
     )
     for completion, text in payload.edits.items():
         edited = Completion.objects.create(prompt=slot.item.prompt, edit_of_id=completion, text=text)

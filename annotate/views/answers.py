@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from annotate.models import AnswerKey, Check, Criterion, JudgementRevision, Slot
+from annotate.models import AnswerKey, Check, Criterion, JudgementRevision, NormVerdict, Slot
 from annotate.services import adjudication, places
+from annotate.views.judging_words import STRENGTHS
 from annotate.views.letters import LETTERS
 
 Scores = list[tuple[Criterion, int | None]]
@@ -24,6 +25,9 @@ class Part:
     edit: str = ""
     flag: str | None = None
     """The note of a flag, which may be empty; None where there is no flag."""
+    strength: str = ""
+    """By how much it is better than the other one, in words, where that was said."""
+    verdicts: list[NormVerdict] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,7 @@ def of_revision(revision: JudgementRevision, slot: Slot, criteria: Iterable[Crit
     asked = [criterion for criterion in criteria if criterion.pk in used]
     edits = {edit.completion_id: edit.edited.text for edit in revision.edits.all()}
     flags = {flag.completion_id: flag.note for flag in revision.flags.all()}
+    verdicts = sorted(revision.norm_verdicts.all(), key=lambda verdict: verdict.norm_version.norm_id)
     parts = [
         Part(
             letter=letter,
@@ -82,6 +87,8 @@ def of_revision(revision: JudgementRevision, slot: Slot, criteria: Iterable[Crit
             scores=[(criterion, given.get((pk, criterion.pk))) for criterion in asked],
             edit=edits.get(pk, ""),
             flag=flags.get(pk),
+            strength=str(STRENGTHS.get(revision.strength or 0, "")) if place.get(pk) == 1 else "",
+            verdicts=[verdict for verdict in verdicts if verdict.completion_id == pk],
         )
         for letter, (pk, text) in zip(LETTERS, slot.shown.items(), strict=False)
     ]
@@ -100,6 +107,7 @@ def of_payload(payload: Mapping[str, Any], slot: Slot, criteria: Iterable[Criter
             scores=[(criterion, scores.get(str(pk), {}).get(str(criterion.pk))) for criterion in asked],
             edit=edits.get(str(pk), ""),
             flag=flags.get(str(pk)),
+            strength=str(STRENGTHS.get(payload.get("strength", 0), "")) if ranks.get(str(pk)) == 1 else "",
         )
         for letter, (pk, text) in zip(LETTERS, slot.shown.items(), strict=False)
     ]
@@ -126,7 +134,6 @@ def comparison(check: Check, criteria: list[Criterion]) -> Comparison:
 
 def of_others(slot: Slot, criteria: list[Criterion]) -> list[Shown]:
     """What an adjudicator is shown: the judgements that count, without names, by the letters of their own slot."""
-    revisions = (
-        adjudication.judged(slot.item).exclude(judgement__rater=slot.rater).prefetch_related("edits__edited", "flags")
-    )
+    revisions = adjudication.judged(slot.item).exclude(judgement__rater=slot.rater)
+    revisions = revisions.prefetch_related("edits__edited", "flags", "norm_verdicts__norm_version__norm")
     return [of_revision(revision, slot, criteria) for revision in revisions]

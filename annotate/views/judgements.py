@@ -14,6 +14,7 @@ from annotate.access import LEAD, SignedInRequest, get_judgement, get_project
 from annotate.models import AnswerKey, Completion, Item, Judgement, JudgementRevision, Purpose, Slot, Submission
 from annotate.services import Refused, ondemand
 from annotate.views.asked import asked
+from annotate.views.judging_words import STRENGTHS
 from annotate.views.paging import page_of
 
 
@@ -40,7 +41,7 @@ def judgement(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """One judgement with all its revisions, and what arrived late for its slot."""
     judgement = get_judgement(request, slug, pk)
     revisions = judgement.revisions.select_related("submission", "guideline").prefetch_related(
-        "scores__criterion", "ranks", "edits__edited", "flags", "snapshots"
+        "scores__criterion", "ranks", "edits__edited", "flags", "norm_verdicts__norm_version__norm", "snapshots"
     )
     completions = {c.pk: c for c in judgement.item.completions.select_related("generation")}
     context = {
@@ -102,6 +103,7 @@ def _revision(revision: JudgementRevision, completions: dict[int, Completion]) -
     places = {rank.completion_id: rank.group for rank in revision.ranks.all()}
     edits = {edit.completion_id: edit.edited for edit in revision.edits.all()}
     flags = {flag.completion_id: flag for flag in revision.flags.all()}
+    verdicts = sorted(revision.norm_verdicts.all(), key=lambda verdict: verdict.norm_version.norm_id)
     criteria = sorted({s.criterion for s in revision.scores.all()}, key=lambda c: c.position)
     answers = [
         {
@@ -111,8 +113,14 @@ def _revision(revision: JudgementRevision, completions: dict[int, Completion]) -
             "scores": [(criterion, scores.get((pk, criterion.pk))) for criterion in criteria],
             "edit": edits.get(pk),
             "flag": flags.get(pk),
+            "verdicts": [verdict for verdict in verdicts if verdict.completion_id == pk],
         }
         for letter, pk in zip("ABCDEFGHI", revision.order_shown, strict=False)
         if pk in completions
     ]
-    return {"revision": revision, "answers": answers, "seconds": round(revision.active_ms / 1000)}
+    return {
+        "revision": revision,
+        "answers": answers,
+        "strength": STRENGTHS.get(revision.strength or 0, ""),
+        "seconds": round(revision.active_ms / 1000),
+    }

@@ -15,13 +15,15 @@ from django.views.decorators.http import require_GET, require_POST
 
 from annotate import handles
 from annotate.access import SignedInRequest, get_project, get_slot
+from annotate.markdown import to_html
 from annotate.models import Criterion, Judgement, Project, Purpose, Slot, User
 from annotate.services import Conflict, Refused, claiming, drafts, judging, offers, qualification
-from annotate.services.payload import plain_text
+from annotate.services.payload import MAX_EDIT, MAX_QUOTE, MAX_RATIONALE, current_norms, plain_text
 from annotate.services.standing import standing
 from annotate.views import answers, qualify
 from annotate.views import body as body_of
 from annotate.views.guidelines import reading_context
+from annotate.views.judging_words import JUDGING_WORDS
 from annotate.views.letters import LETTERS, by_completion, kept_draft, stored_answer
 
 LONGEST_BEAT_SECONDS = 300
@@ -59,19 +61,12 @@ WORDS = {
     "doneElsewhere": gettext_lazy("You have submitted this item in another tab."),
     "unloaded": gettext_lazy("The next item could not be loaded. Trying again in {seconds} s."),
     "unloadedSignedOut": gettext_lazy("You were signed out. Sign in again, then reload this page."),
-    "missingScores": gettext_lazy("scores {count}"),
-    "missingPlaces": gettext_lazy("places {count}"),
-    "open": gettext_lazy("Open: {what}"),
-    "complete": gettext_lazy("Complete"),
-    "sendAnyway": gettext_lazy("Still open: {what}. Press Submit once more to send it as it is."),
-    "gap": gettext_lazy("No answer has place {place}: give places 1, 2, 3 … without a gap; equals share one."),
-    "rankMode": gettext_lazy("Place of answer {letter}: press {first}–{last}, 0 for none, Esc to stop."),
     "nothingToReopen": gettext_lazy("You have not submitted anything here yet."),
     "reopened": gettext_lazy("This is your last answer. Change what you like and submit it again."),
     "conflict": gettext_lazy("This answer was saved in another tab meanwhile, as version {version}."),
     "conflictMine": gettext_lazy("Send mine as the newer version"),
     "conflictTheirs": gettext_lazy("Take the saved one"),
-    "edited": gettext_lazy("edited"),
+    **JUDGING_WORDS,
 }
 
 
@@ -256,6 +251,12 @@ def _criteria(project: Project) -> list[Criterion]:
     return list(project.criteria.filter(active=True).order_by("position")) if project.score_on else []
 
 
+def _norms(project: Project) -> list[dict[str, Any]]:
+    """Each norm with its text as HTML, made once for all answers."""
+    versions = current_norms(project) if project.norms_on else []
+    return [{"pk": version.pk, "name": version.norm.name, "html": to_html(version.text)} for version in versions]
+
+
 def _piece(user: User, project: Project, slot: Slot | None, *, with_progress: bool = True) -> dict[str, Any]:
     """What the template of one item shows, and under ``data`` what its script is told.
 
@@ -283,6 +284,9 @@ def _piece(user: User, project: Project, slot: Slot | None, *, with_progress: bo
         "places": range(1, len(slot.shown) + 1),
         "criteria": _criteria(project),
         "introduction": qualify.introduction(user, project) if slot.purpose == Purpose.QUALIFY else "",
+        "norms": _norms(project),
+        "pair": project.rank_on and len(slot.shown) == 2,
+        "longest": {"edit": MAX_EDIT, "rationale": MAX_RATIONALE, "quote": MAX_QUOTE},
         "others": answers.of_others(slot, _criteria(project)) if slot.purpose == Purpose.ADJUDICATE else [],
         "data": {
             **data,

@@ -104,6 +104,17 @@ def test_a_win_rate_counts_the_adjudication_alone() -> None:
     assert (win_rate(newer, older).mean, win_rate(newer, older).n) == (0.0, 1)
 
 
+def test_a_pair_of_which_both_are_bad_counts_as_a_tie() -> None:
+    left = turn(world(prompts=3))
+    Slot.objects.filter(purpose=Purpose.EVALUATE).update(priority=-(2**40))
+    slot = claim(user=left.stage.bob, project=left.stage.project)
+    assert slot is not None
+    assert slot.purpose == Purpose.EVALUATE
+    submit(user=left.stage.bob, slot=slot, uuid=uuid.uuid4(), raw={"both_bad": True})
+    rate = win_rate(left.generation, left.stage.generation)
+    assert (rate.mean, rate.n) == (0.5, 1)
+
+
 @pytest.mark.parametrize("purpose", [Purpose.REPEAT, Purpose.GOLD, Purpose.QUALIFY])
 def test_other_slots_on_demand_enter_no_count_and_no_training_data(stage: World, purpose: Purpose) -> None:
     answer_next(stage.bob, stage)

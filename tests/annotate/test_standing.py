@@ -76,4 +76,4 @@ def test_a_count_that_took_two_seconds_is_repeated_after_two_hundred(large: Worl
 
 def test_the_first_page_shows_a_large_project_too(large: World, client: Client) -> None:
     client.force_login(large.alice)
-    assert "1 of 4 judged" in client.get("/").content.decode()
+    assert "0 by you; 25 % of the project" in client.get("/").content.decode()

@@ -14,7 +14,19 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from annotate.handles import handle
-from annotate.models import Completion, Edit, Judgement, Project, Score, Skip, Slot, Submission
+from annotate.models import (
+    Completion,
+    Criterion,
+    Edit,
+    Judgement,
+    Norm,
+    NormVersion,
+    Project,
+    Score,
+    Skip,
+    Slot,
+    Submission,
+)
 from annotate.services.claiming import claim, shown_order
 from tests.annotate.factory import World, collect_items, world
 from tests.annotate.lineage import judge, turn
@@ -259,6 +271,47 @@ def test_the_protocol_decides_what_is_asked(client: Client, stage: World) -> Non
     assert not {'name="edit-A"', 'name="rationale"', 'role="radiogroup"'} & set(
         re.findall(r'(?:name|role)="[^"]+"', html)
     )
+
+
+def test_two_answers_are_compared_and_more_are_ranked(client: Client) -> None:
+    stage = world(completions_per_item=2)
+    collect_items(stage, samples=2)
+    client.force_login(stage.bob)
+    html = page(client, stage)
+    assert re.findall(r'name="choice" value="([^"]+)"', html) == ["A", "equal", "B", "bad"]
+    assert "rank-A" not in html
+    Project.objects.update(strength_on=True)
+    choices = re.findall(r'name="choice" value="([^"]+)"', page(client, stage))
+    assert choices == ["A-3", "A-2", "A-1", "equal", "B-1", "B-2", "B-3", "bad"]
+    Project.objects.update(rank_on=False)
+    assert "choice" not in page(client, stage).split("<main")[1].split("words")[0]
+
+
+def test_a_blind_pair_of_two_generations_is_compared_too(client: Client) -> None:
+    left = turn(world())
+    client.force_login(left.stage.bob)
+    assert 'name="choice"' in page(client, left.stage)
+
+
+def test_each_answer_is_judged_by_the_newest_version_of_each_active_norm(client: Client) -> None:
+    stage = world(norms_on=True)
+    collect_items(stage)
+    norm, dropped = (Norm.objects.create(project=stage.project, name=n, active=n == "Kind") for n in ("Kind", "Old"))
+    versions = [NormVersion.objects.create(norm=norm, number=n, text=f"Text **{n}**.") for n in (1, 2)]
+    NormVersion.objects.create(norm=dropped, number=1, text="Dropped.")
+    client.force_login(stage.bob)
+    html = page(client, stage)
+    assert re.findall(r'data-norm="(\d+)"', html) == [str(versions[1].pk)] * 4
+    assert "Text <strong>2</strong>." in html
+    assert "Dropped." not in html
+
+
+def test_a_criterion_that_is_no_longer_active_is_not_asked_for(client: Client) -> None:
+    stage = world()
+    collect_items(stage)
+    Criterion.objects.update(active=False)
+    client.force_login(stage.bob)
+    assert "data-criterion" not in page(client, stage)
 
 
 def test_model_text_cannot_run_anything(bob: Client, stage: World) -> None:

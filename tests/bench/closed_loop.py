@@ -48,7 +48,7 @@ def p95_ms(seconds: Sequence[float]) -> float:
 def drive(addresses: Sequence[str], cookies: Sequence[dict[str, str]], *, seconds: float, warm_up: float) -> Waits:
     """Let raters work for some seconds.
 
-    :param addresses: of the web servers; each rater stays with one.
+    :param addresses: of the project, at each of the web servers; a rater stays with one.
     :param cookies: one signed-in session for each rater.
     :param warm_up: seconds before the measured ones.
     """

@@ -81,24 +81,25 @@ STATEMENTS = (
 NUMBERED = ("prompt", "completion", "item", "slot")
 
 
-def fill(stage: Any, *, items: int, raters: Sequence[Any] = (), answered_each: int = 0) -> None:
+def fill(project: Any, *, items: int, raters: Sequence[Any] = (), answered_each: int = 0) -> None:
     """Give a project items, some of which its raters have judged, in the order in which they are offered.
 
-    :param stage: a :class:`tests.annotate.factory.World` without prompts.
+    :param project: one without prompts.
     :param answered_each: judgements of each rater, ranks included.
     """
     from django.db import connection, transaction
 
     from tests.annotate.factory import run
 
+    generation = project.generations.get(number=0)
     values = {
-        "project": stage.project.pk,
-        "generation": stage.generation.pk,
-        "guideline": stage.project.guidelines.get().pk,
-        "run": run(stage.project, "generate", generation=stage.generation).pk,
+        "project": project.pk,
+        "generation": generation.pk,
+        "guideline": project.guidelines.get().pk,
+        "run": run(project, "generate", generation=generation).pk,
         "items": items,
         "answers": ANSWERS,
-        "overlap": stage.project.overlap,
+        "overlap": project.overlap,
         "raters": [rater.pk for rater in raters],
         "judged": answered_each * len(raters),
     }

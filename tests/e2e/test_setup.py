@@ -118,8 +118,10 @@ def test_a_stranger_rates_the_first_item_with_a_few_keys(
     page.keyboard.press("3")
     page.keyboard.press("Enter")
     page.keyboard.press("Enter")
-    expect(page.locator("[data-progress]")).to_contain_text("1 by you")
-    assert Judgement.objects.get(rater=dora).revisions.get().guideline.number == 1
+    expect(page.locator("[data-progress]")).to_contain_text("1 by you; 33 % of the project")
+    guideline = Judgement.objects.get(rater=dora).revisions.get().guideline
+    assert guideline is not None
+    assert guideline.number == 1
     assert complaints == []
 
 

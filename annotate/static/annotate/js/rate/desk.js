@@ -1,7 +1,6 @@
 // The rating page: an item comes, is judged, is sent, and the next one comes, all without loading a page.
 
 import { fetchAhead, slotAhead, takeAhead } from "./ahead.js";
-import * as answer from "./answer.js";
 import { choose } from "./conflict.js";
 import * as draft from "./draft.js";
 import { Item } from "./item.js";
@@ -66,7 +65,7 @@ async function submit() {
   if (!item || busy) return;
   item.clearProblems();
   const objection = item.objection();
-  if (objection) return item.problem(objection);
+  if (objection) return item.problem(objection.text, objection.place, objection.card);
   item.keeper.keep();
   // The same uuid with the same content however often it is sent: the site stores it once.
   const body = { uuid: newUuid(), version: item.version, answer: item.payload, ahead: toOpen() };
@@ -257,15 +256,8 @@ desk.addEventListener("submit", (event) => {
 });
 
 desk.addEventListener("click", (event) => {
-  if (event.target.closest("[data-reopen]")) return reopen();
-  if (event.target.closest("[data-continue]")) return goFurther();
-  const card = event.target.closest("[data-answer]");
-  if (!card || !item) return;
-  if (event.target.closest("[data-flag]")) answer.toggleFlag(card);
-  else if (event.target.closest("[data-reset]")) answer.resetEdit(card);
-  else if (event.target.closest("[data-edit]")) item.toggleEdit(card);
-  else return;
-  item.changed();
+  if (event.target.closest("[data-reopen]")) reopen();
+  else if (event.target.closest("[data-continue]")) goFurther();
 });
 
 // A tab that comes back into sight may have been overtaken by another machine.
