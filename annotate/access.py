@@ -11,14 +11,18 @@ import uuid
 from typing import TypeVar
 
 from django.core.exceptions import PermissionDenied
-from django.db.models import Model, QuerySet
+from django.db.models import Model, OuterRef, QuerySet, Subquery
 from django.http import Http404, HttpRequest
 from django.shortcuts import get_object_or_404
 from django.utils.translation import gettext as _
 
 from annotate.models import (
+    AnswerKey,
+    Check,
     Completion,
+    Contest,
     Generation,
+    GuidelineVersion,
     Invite,
     Judgement,
     Membership,
@@ -57,24 +61,42 @@ def get_project(request: SignedInRequest, slug: str, *, role: str | None = None)
     :raises Http404: for a stranger.
     :raises PermissionDenied: for a member who has another role.
     """
-    project = get_object_or_404(Project, slug=slug)
-    if request.user.is_superuser:
-        request.role = LEAD
-    else:
-        held = Membership.objects.filter(user=request.user, project=project).values_list("role", flat=True).first()
-        if held is None:
-            raise Http404
-        request.role = held
-    if role is not None and request.role != role:
-        raise PermissionDenied(_("This page is for the leads of the project."))
+    projects = Project.objects.annotate(held=_role_in(request.user, "pk"))
+    project = get_object_or_404(projects, slug=slug)
+    _admit(request, project.held, role)  # type: ignore[attr-defined]  # annotated just now
     return project
 
 
 def get_slot(request: SignedInRequest, slug: str, pk: int) -> Slot:
     """A slot that was at some time handed to the viewer."""
-    project = get_project(request, slug)
-    slots = Slot.objects.filter(leases__rater=request.user).select_related("project", "item__prompt")
-    return get_object_or_404(slots, project=project, pk=pk)
+    slots = Slot.objects.select_related("project", "item__prompt").annotate(held=_role_in(request.user, "project"))
+    slot = get_object_or_404(slots, leases__rater=request.user, project__slug=slug, pk=pk)
+    _admit(request, slot.held)  # type: ignore[attr-defined]  # annotated just now
+    return slot
+
+
+def _role_in(user: User, project: str) -> Subquery:
+    """The user's role in the project that a column names, or null; in the query that is made anyway."""
+    return Subquery(Membership.objects.filter(user=user, project=OuterRef(project)).values("role"))
+
+
+def _admit(request: SignedInRequest, held: str | None, role: str | None = None) -> None:
+    """Note the viewer's role in a project.
+
+    :param held: by their membership.
+    :param role: the only one that may see what was asked for, or None for every member.
+    """
+    found = LEAD if request.user.is_superuser else held
+    if found is None:
+        raise Http404
+    request.role = found
+    if role is not None and found != role:
+        raise PermissionDenied(_("This page is for the leads of the project."))
+
+
+def get_guideline(request: SignedInRequest, slug: str, pk: int) -> GuidelineVersion:
+    """A version of the instructions, for members."""
+    return get_object_or_404(GuidelineVersion, project=get_project(request, slug), pk=pk)
 
 
 def get_generation(request: SignedInRequest, slug: str, number: int) -> Generation:
@@ -117,6 +139,27 @@ def get_judgement(request: SignedInRequest, slug: str, pk: int) -> Judgement:
     return get_object_or_404(judgements, slot__project=project, pk=pk)
 
 
+def get_key(request: SignedInRequest, slug: str, pk: int) -> AnswerKey:
+    """An answer key, for leads."""
+    project = get_project(request, slug, role=LEAD)
+    return get_object_or_404(AnswerKey.objects.select_related("item__project"), item__project=project, pk=pk)
+
+
+def get_contest(request: SignedInRequest, slug: str, pk: int) -> Contest:
+    """A rater's objection to a key, for leads."""
+    project = get_project(request, slug, role=LEAD)
+    contests = Contest.objects.select_related("check_result__key__item__project", "check_result__judgement__rater")
+    return get_object_or_404(contests, check_result__key__item__project=project, pk=pk)
+
+
+def get_check(request: SignedInRequest, slug: str, pk: int) -> Check:
+    """A check of the viewer's own judgement whose right answer they have been shown."""
+    project = get_project(request, slug)
+    checks = Check.objects.filter(judgement__rater=request.user, revealed_at__isnull=False)
+    checks = checks.select_related("key__item__project", "judgement")
+    return get_object_or_404(checks, key__item__project=project, pk=pk)
+
+
 def get_member(request: SignedInRequest, slug: str, pk: int) -> Membership:
     """Somebody's membership, for leads."""
     return _of_lead(request, slug, Membership.objects.select_related("user"), pk=pk)
@@ -134,6 +177,21 @@ def get_invitation(token: str) -> Invite:
 
 def get_account(request: SignedInRequest) -> User:
     """The viewer's own account; nobody reaches another's here."""
+    return request.user
+
+
+def may_create(user: User) -> bool:
+    """Whether somebody may make projects: who leads one already, and superusers."""
+    return user.is_superuser or Membership.objects.filter(user=user, role=LEAD).exists()
+
+
+def get_creator(request: SignedInRequest) -> User:
+    """The viewer, who may make projects.
+
+    :raises PermissionDenied: for anybody else.
+    """
+    if not may_create(request.user):
+        raise PermissionDenied(_("New projects are made by those who lead one, and by administrators."))
     return request.user
 
 

@@ -107,7 +107,10 @@ CELERY_TASK_DEFAULT_QUEUE = "light"
 CELERY_TASK_ROUTES = {"annotate.tasks.run_job": {"queue": "heavy"}}
 HONE_RUN_LOST_SECONDS = environment.integer("HONE_RUN_LOST_SECONDS", 90, lowest=6, highest=3600)
 """A run whose worker was not heard of for so long is begun again by another; its process ends itself after a third."""
-CELERY_BEAT_SCHEDULE = {"sweep": {"task": "annotate.tasks.sweep", "schedule": HONE_RUN_LOST_SECONDS / 3}}
+CELERY_BEAT_SCHEDULE = {
+    "sweep": {"task": "annotate.tasks.sweep", "schedule": HONE_RUN_LOST_SECONDS / 3},
+    "count": {"task": "annotate.tasks.count", "schedule": 20.0},
+}
 CELERY_TIMEZONE = "UTC"
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 
@@ -177,6 +180,7 @@ DATA_UPLOAD_MAX_NUMBER_FILES = 10
 STATIC_URL = "static/"
 STATIC_ROOT = HONE_DATA_DIR / "static"
 STATICFILES_DIRS = [
+    ("vendor/diff", BASE_DIR / "node_modules" / "diff" / "libesm"),
     ("vendor/htmx", BASE_DIR / "node_modules" / "htmx.org" / "dist"),
     ("vendor/inter", BASE_DIR / "node_modules" / "@fontsource-variable" / "inter" / "files"),
     ("vendor/sortable", BASE_DIR / "node_modules" / "sortablejs" / "modular"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from annotate.services import execute, runs
+from annotate.services import execute, runs, standing
 from annotate.services.sweep import sweep as find_unattended
 
 
@@ -23,3 +23,9 @@ def sweep() -> None:
     """Ring again for runs that nobody works on."""
     for run in find_unattended():
         runs.call_worker(run)
+
+
+@shared_task(name="annotate.tasks.count")
+def count() -> None:
+    """Count the projects whose last count is old."""
+    standing.count_again()

@@ -2,7 +2,8 @@
 
 A job's ``spec.json`` is ``{"kind": "train_reward", "job": {…}}``; the fields of ``job`` are those of
 :class:`RewardJob`. Its data lies beside it as ``data/rankings.parquet`` with
-:data:`RANKING_COLUMNS`. Nothing here imports torch.
+:data:`RANKING_COLUMNS`. The kind ``score`` has the fields of :class:`ScoreJob` and reads
+``data/answers.parquet`` with :data:`ANSWER_COLUMNS`. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -31,9 +32,16 @@ RANKING_COLUMNS = {
     "weight": "float64: weight of the row in the loss, >= 0",
 }
 
+ANSWERS_FILE = "data/answers.parquet"
+ANSWER_COLUMNS = {
+    "row_id": "string: what the answers belong to",
+    "messages": RANKING_COLUMNS["messages"],
+    "responses": "list<string>: answers to that prompt",
+}
+
 SCORES_FILE = "output/test_scores.parquet"
 SCORE_COLUMNS = {
-    "row_id": "string: as in the rankings",
+    "row_id": "string: as in the rankings or answers",
     "index": "int32: position of the answer in `responses`",
     "score": "float64: the reward model's scaled score",
 }
@@ -106,6 +114,26 @@ class RewardJob:
             _require(getattr(self, name) >= 0, name, "must not be negative")
         _require(0 < self.lora_layers <= 1, "lora_layers", "must be above 0 and at most 1")
         _require(0 <= self.warmup <= 1, "warmup", "must lie between 0 and 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreJob:
+    """Score answers with a reward model."""
+
+    reward_model: str
+    """Folder of the reward model."""
+    tokens_per_batch: int = 4096
+    """Most tokens, padding included, in one forward pass."""
+    dtype: Dtype = "auto"
+    """Arithmetic of the backbone; auto is bfloat16 where the processor has it in hardware."""
+    device: str = "auto"
+    """Torch device; auto is the first GPU, or else the CPU."""
+    threads: int = 0
+    """CPU threads of torch; 0 leaves its default."""
+
+    def __post_init__(self) -> None:
+        _require(self.tokens_per_batch >= 1, "tokens_per_batch", "must be at least 1")
+        _require(self.threads >= 0, "threads", "must not be negative")
 
 
 def _require(condition: bool, field: str, problem: str) -> None:

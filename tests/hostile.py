@@ -219,3 +219,19 @@ LONG = ["x" * 30_000, "long line\n" * 3000, "<b>" * 5000, "<script>" * 1000, "хн
 BARE = ["javascript:canary()", "data:text/html,<script>canary()</script>"]
 
 TEXTS = [*SCRIPTS, *BREAKOUTS, *JSON_ISLANDS, *ELEMENTS, *MARKDOWN, *TEMPLATES, *HTMX, *UNICODE, *LONG, *BARE]
+
+FORMULAS = [
+    r"$\text{<img src=x onerror=canary()>}$",
+    r"$\text{&lt;img src=x onerror=canary()&gt;}$",
+    r"$\text{</mtext></math><img src=x onerror=canary()>}$",
+    r"$\href{javascript:canary()}{x}$",
+    r"$\class{button}{x}\style{position:fixed}{y}\color{red\" onload=\"canary()}{z}$",
+    r"$\unicode{x3c}script\unicode{x3e}canary()$",
+    '$$\n<mglyph><style><!--</style><img title="--&gt;&lt;img src=1 onerror=canary()&gt;">\n$$',
+    r"\[<annotation-xml encoding='text/html'><img src=x onerror=canary()></annotation-xml> = 1\]",
+    r"\(\mathrm{<script>canary()</script>} + 1\)",
+    "$x^2$ <math><mtext><table><mglyph><style><!--</style><img title='--&gt;&lt;img src=1 onerror=canary()&gt;'>",
+    "```html\n</code></pre><img src=x onerror=canary()>\n```",
+    "```python class=x onload=canary()\nx = '</span><script>canary()</script>'\n```",
+]
+"""Formulas and code that try the same where Markdown draws them; not among the 200."""

@@ -21,6 +21,8 @@ from annotate.models import (
     Item,
     Judgement,
     Membership,
+    Norm,
+    NormVersion,
     Project,
     Run,
     Snapshot,
@@ -55,7 +57,8 @@ class Visit:
 
 def prepare() -> World:
     """Write every text into every field that takes it, by the services where they take such texts."""
-    stage = world(prompts=0)
+    stage = world(prompts=0, norms_on=True)
+    NormVersion.objects.create(norm=Norm.objects.create(project=stage.project, name="-"), number=1, text="-")
     with transaction.atomic():
         user("root", is_superuser=True, is_staff=True)
         _answers(stage)
@@ -204,12 +207,14 @@ def visits(stage: World) -> Iterator[Visit]:
 
 
 def rename(text: str) -> None:
-    """Make a text the project's name, description, instructions and criterion."""
+    """Make a text the project's name, description, instructions, criterion and norm."""
     shared = {"description": text, "translations": {}}
     Project.objects.filter(slug="garden").update(name=text[:200] or "-", **shared)
     anchors = {str(value): text[:200] for value in range(1, 6)}
     Criterion.objects.update(name=text[:80] or "-", anchors=anchors, **shared)
     GuidelineVersion.objects.update(text=text)
+    Norm.objects.update(name=text[:120] or "-")
+    NormVersion.objects.update(text=text)
 
 
 def keep_draft(stage: World, text: str) -> bool:

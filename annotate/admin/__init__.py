@@ -7,9 +7,9 @@ shown read-only: its history would be worth nothing if a form could rewrite it.
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
-from annotate.admin import content, judgements, people, training
+from annotate.admin import content, judgements, people, quality, training
 
-__all__ = ["content", "judgements", "people", "training"]
+__all__ = ["content", "judgements", "people", "quality", "training"]
 
 admin.site.site_header = _("Hone administration")
 admin.site.site_title = "Hone"

@@ -32,7 +32,7 @@ class RevisionInline(ReadOnlyInline):
     """The versions of a judgement."""
 
     model = models.JudgementRevision
-    fields = ("number", "both_bad", "rationale", "active_ms", "created_at")
+    fields = ("number", "both_bad", "strength", "rationale", "active_ms", "created_at")
     readonly_fields = ("created_at",)
 
 
@@ -88,7 +88,7 @@ class NormVerdictInline(ReadOnlyInline):
 class JudgementRevisionAdmin(ReadOnly):
     """Versions of judgements with all their parts."""
 
-    list_display = ("id", "judgement", "number", "both_bad", "active_ms", "created_at")
+    list_display = ("id", "judgement", "number", "both_bad", "strength", "active_ms", "created_at")
     list_filter = ("both_bad", "judgement__slot__project")
     search_fields = ("=judgement__id", "rationale")
     list_select_related = ("judgement",)
@@ -151,3 +151,13 @@ class SkipAdmin(ReadOnly):
     list_filter = ("slot__project",)
     search_fields = ("reason", "rater__username", "=slot__id")
     list_select_related = ("slot", "rater")
+
+
+@admin.register(models.Tally)
+class TallyAdmin(ReadOnly):
+    """Counts of large projects."""
+
+    list_display = ("id", "project", "rater", "done", "total", "at")
+    list_filter = ("project",)
+    search_fields = ("rater__username", "project__name")
+    list_select_related = ("project", "rater")

@@ -38,6 +38,7 @@ class MembershipInline(admin.TabularInline):
     model = models.Membership
     extra = 1
     autocomplete_fields = ("user",)
+    readonly_fields = ("qualified_at", "qualification_round")
 
 
 class CriterionInline(admin.StackedInline):
@@ -86,6 +87,7 @@ class MembershipAdmin(Audited):
     list_filter = ("role", "project")
     search_fields = ("user__username", "project__name")
     autocomplete_fields = ("user", "project")
+    readonly_fields = ("qualified_at", "qualification_round")
     list_select_related = ("user", "project")
 
 

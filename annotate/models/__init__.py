@@ -30,18 +30,24 @@ from annotate.models.judgements import (
     Slot,
     Submission,
 )
-from annotate.models.people import Invite, InviteUse, Membership, SignInTry, User
+from annotate.models.people import GuidelineReading, Invite, InviteUse, Membership, SignInTry, User
+from annotate.models.quality import AnswerKey, Check, Contest
 from annotate.models.runs import RewardModel, Run, RunEvent
+from annotate.models.tallies import Tally
 
 __all__ = [
+    "AnswerKey",
     "AuditEvent",
+    "Check",
     "Comparison",
     "Completion",
+    "Contest",
     "Criterion",
     "Draft",
     "Edit",
     "Flag",
     "Generation",
+    "GuidelineReading",
     "GuidelineVersion",
     "Invite",
     "InviteUse",
@@ -71,5 +77,6 @@ __all__ = [
     "SnapshotRevision",
     "Split",
     "Submission",
+    "Tally",
     "User",
 ]

@@ -10,6 +10,7 @@ from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 MIN_COMPLETIONS, MAX_COMPLETIONS = 2, 9
+MAX_LEASE_MINUTES = 8 * 60
 
 
 class Split(models.TextChoices):
@@ -46,11 +47,40 @@ class Project(Translated):
     edit_on = models.BooleanField(_("edits"), default=True)
     norms_on = models.BooleanField(_("norms"), default=False)
     rationale_on = models.BooleanField(_("rationale"), default=True)
+    strength_on = models.BooleanField(
+        _("strength"), default=False, help_text=_("Where two answers are compared: by how much one is better.")
+    )
     completions_per_item = models.PositiveSmallIntegerField(
         default=4, validators=[MinValueValidator(MIN_COMPLETIONS), MaxValueValidator(MAX_COMPLETIONS)]
     )
     overlap = models.PositiveSmallIntegerField(
         default=1, validators=[MinValueValidator(1)], help_text=_("Raters who judge each item.")
+    )
+    paused_at = models.DateTimeField(
+        null=True, blank=True, help_text=_("While it is set, no items are handed out; those in hand can be finished.")
+    )
+    lease_minutes = models.PositiveSmallIntegerField(
+        default=30,
+        validators=[MinValueValidator(1), MaxValueValidator(MAX_LEASE_MINUTES)],
+        help_text=_("How long an item is kept for a rater who does nothing."),
+    )
+    quota = models.PositiveIntegerField(
+        null=True, blank=True, validators=[MinValueValidator(1)], help_text=_("Most items of one rater; empty for all.")
+    )
+    random_share = models.FloatField(
+        default=0.2, help_text=_("Share of items offered at random; the others are offered most uncertain first.")
+    )
+    gold_rate = models.FloatField(default=0.0, help_text=_("Share of a rater's items whose answer is known."))
+    repeat_rate = models.FloatField(default=0.0, help_text=_("Share of a rater's items that they judge a second time."))
+    adjudicate_above = models.FloatField(
+        null=True,
+        blank=True,
+        help_text=_("Disagreement, from 0 to 1, above which somebody else decides; empty for never."),
+    )
+    pass_mark = models.FloatField(
+        null=True,
+        blank=True,
+        help_text=_("Agreement, from 0 to 1, that a new rater must reach on the qualification; empty for none."),
     )
     base_model = models.CharField(max_length=500, help_text=_("Folder of the model that is generation 0."))
     temperature = models.FloatField(default=0.7, help_text=_("Of sampling, training and serving alike."))
@@ -71,6 +101,21 @@ class Project(Translated):
                 name="project_collects_something",
                 condition=Q(score_on=True) | Q(rank_on=True) | Q(edit_on=True) | Q(norms_on=True),
             ),
+            models.CheckConstraint(
+                name="project_lease_minutes",
+                condition=Q(lease_minutes__gte=1, lease_minutes__lte=MAX_LEASE_MINUTES),
+            ),
+            models.CheckConstraint(name="project_quota_positive", condition=Q(quota__isnull=True) | Q(quota__gte=1)),
+            models.CheckConstraint(name="project_random_share", condition=Q(random_share__gte=0, random_share__lte=1)),
+            models.CheckConstraint(
+                name="project_rates",
+                condition=Q(gold_rate__gte=0, gold_rate__lte=0.5, repeat_rate__gte=0, repeat_rate__lte=0.5),
+            ),
+            models.CheckConstraint(
+                name="project_thresholds",
+                condition=(Q(adjudicate_above__isnull=True) | Q(adjudicate_above__gte=0, adjudicate_above__lte=1))
+                & (Q(pass_mark__isnull=True) | Q(pass_mark__gte=0, pass_mark__lte=1)),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -83,6 +128,9 @@ class GuidelineVersion(Translated):
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="guidelines")
     number = models.PositiveIntegerField()
     text = models.TextField(help_text=_("Markdown."))
+    must_read = models.BooleanField(
+        default=True, help_text=_("Whether raters are shown it before they go on; a small correction need not be.")
+    )
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -102,11 +150,19 @@ class Criterion(Translated):
     description = models.TextField(blank=True)
     anchors = models.JSONField(help_text=_('{"1": "…", "2": "…", "3": "…", "4": "…", "5": "…"}'))
     position = models.PositiveSmallIntegerField(default=0)
+    active = models.BooleanField(
+        default=True, help_text=_("Whether raters are asked for it; scores given before stay.")
+    )
 
     class Meta:
         verbose_name_plural = "criteria"
         ordering = ["project", "position"]
-        constraints = [models.UniqueConstraint(fields=["project", "name"], name="criterion_name_once")]
+        constraints = [
+            # Deferred, so that two criteria can change names.
+            models.UniqueConstraint(
+                fields=["project", "name"], name="criterion_name_once", deferrable=models.Deferrable.DEFERRED
+            )
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -120,7 +176,11 @@ class Norm(models.Model):
     active = models.BooleanField(default=True)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["project", "name"], name="norm_name_once")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["project", "name"], name="norm_name_once", deferrable=models.Deferrable.DEFERRED
+            )
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -254,6 +314,11 @@ class Item(models.Model):
     prompt = models.ForeignKey(Prompt, on_delete=models.RESTRICT, related_name="items")
     purpose = models.CharField(max_length=10, choices=Purpose, default=Purpose.COLLECT)
     completions = models.ManyToManyField(Completion, through="ItemCompletion", related_name="items")
+    uncertainty = models.FloatField(
+        null=True,
+        blank=True,
+        help_text=_("Bits: how little a reward model knows of the order of the answers; empty where none looked."),
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

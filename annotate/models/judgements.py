@@ -66,6 +66,9 @@ class Slot(models.Model):
         help_text=_("The only rater who may take it; only for slots made on demand."),
     )
     priority = models.BigIntegerField(default=0, help_text=_("Lower is offered first."))
+    lottery = models.BigIntegerField(
+        default=0, db_default=0, help_text=_("The same where a slot is drawn at random; never changed.")
+    )
     order_seed = models.BigIntegerField(help_text=_("Seed of the order in which completions are shown."))
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -78,6 +81,7 @@ class Slot(models.Model):
                 name="slot_reserved",
             ),
             models.Index(fields=["rater", "project", "state"], name="slot_of_rater"),
+            models.Index(fields=["project", "lottery", "id"], condition=OPEN, name="slot_open_at_random"),
         ]
         constraints = [
             models.UniqueConstraint(fields=["item", "number"], condition=COUNTED, name="slot_number_once"),
@@ -127,6 +131,11 @@ class Lease(models.Model):
     slot = models.ForeignKey(Slot, on_delete=models.RESTRICT, related_name="leases")
     rater = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.RESTRICT, related_name="leases")
     claimed_at = models.DateTimeField(auto_now_add=True)
+    at_random = models.BooleanField(
+        null=True,
+        help_text=_("Whether it was drawn at random rather than by uncertainty; empty where nothing was drawn."),
+    )
+    random_share = models.FloatField(null=True, help_text=_("Probability, then, of a draw at random."))
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["slot", "rater"], name="lease_once")]
@@ -210,6 +219,9 @@ class JudgementRevision(models.Model):
     number = models.PositiveIntegerField()
     submission = models.OneToOneField(Submission, on_delete=models.RESTRICT, related_name="revision")
     both_bad = models.BooleanField(default=False)
+    strength = models.PositiveSmallIntegerField(
+        null=True, blank=True, help_text=_("Of a preference between two: 1 slightly, 2 clearly, 3 much better.")
+    )
     rationale = models.TextField(blank=True)
     order_shown = ArrayField(models.BigIntegerField(), help_text=_("Completion ids in the order the rater saw them."))
     active_ms = models.PositiveIntegerField(default=0, help_text=_("Time at work on it, idle taken out."))
@@ -217,7 +229,13 @@ class JudgementRevision(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["judgement", "number"], name="revision_number_once")]
+        constraints = [
+            models.UniqueConstraint(fields=["judgement", "number"], name="revision_number_once"),
+            models.CheckConstraint(
+                name="revision_strength_1_to_3",
+                condition=Q(strength__isnull=True) | Q(strength__gte=1, strength__lte=3),
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.judgement_id} r{self.number}"
@@ -287,6 +305,7 @@ class NormVerdict(models.Model):
     completion = models.ForeignKey("annotate.Completion", on_delete=models.RESTRICT, related_name="norm_verdicts")
     norm_version = models.ForeignKey("annotate.NormVersion", on_delete=models.RESTRICT, related_name="verdicts")
     verdict = models.CharField(max_length=8, choices=Verdict)
+    quote = models.TextField(blank=True, help_text=_("The part of the completion that shows it."))
 
     class Meta:
         constraints = [

@@ -39,6 +39,12 @@ class Membership(models.Model):
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
     project = models.ForeignKey("annotate.Project", on_delete=models.CASCADE, related_name="memberships")
     role = models.CharField(max_length=5, choices=Role)
+    qualified_at = models.DateTimeField(
+        null=True, blank=True, help_text=_("When the qualification was passed, or a lead let it be.")
+    )
+    qualification_round = models.PositiveSmallIntegerField(
+        default=1, help_text=_("Which try at the qualification this is; a lead may allow another.")
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -49,6 +55,20 @@ class Membership(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user} · {self.project} · {self.role}"
+
+
+class GuidelineReading(models.Model):
+    """That a rater has read a version of the instructions."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="guideline_readings")
+    guideline = models.ForeignKey("annotate.GuidelineVersion", on_delete=models.CASCADE, related_name="readings")
+    at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["user", "guideline"], name="guideline_read_once")]
+
+    def __str__(self) -> str:
+        return f"{self.user} · {self.guideline}"
 
 
 class Invite(models.Model):

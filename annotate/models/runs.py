@@ -19,6 +19,7 @@ class Run(models.Model):
         TRAIN_REWARD = "train_reward", _("Train reward model")
         IMPROVE = "improve", _("Improve policy")
         EVALUATE = "evaluate", _("Evaluate generations")
+        SCORE = "score", _("Score open items")
 
     class State(models.TextChoices):
         QUEUED = "queued", _("queued")
@@ -78,7 +79,8 @@ class Run(models.Model):
                 fields=["project", "key"], condition=Q(state__in=["queued", "running"]), name="run_key_active_once"
             ),
             models.CheckConstraint(
-                name="run_kind_known", condition=Q(kind__in=["generate", "train_reward", "improve", "evaluate"])
+                name="run_kind_known",
+                condition=Q(kind__in=["generate", "train_reward", "improve", "evaluate", "score"]),
             ),
             models.CheckConstraint(
                 name="run_state_known",

@@ -38,6 +38,7 @@ MODULES = {
     Run.Kind.EVALUATE: "policy.generate",
     Run.Kind.TRAIN_REWARD: "rewardmodel.train",
     Run.Kind.IMPROVE: "policy.train",
+    Run.Kind.SCORE: "rewardmodel.score",
 }
 POLL_SECONDS = 0.5
 BEAT_SECONDS = 2.0

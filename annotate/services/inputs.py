@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 from django.utils.translation import gettext as _
 
 from annotate.models import Run, Split
-from annotate.services import Refused
+from annotate.services import Refused, uncertainty
 from annotate.services.files import run_folder
 from annotate.services.snapshots import rankings
 from policy.contract import PROMPTS_FILE
-from rewardmodel.contract import RANKINGS_FILE
+from rewardmodel.contract import ANSWERS_FILE, RANKINGS_FILE
 from rewardmodel.publish import file_sha256, whole_file, write_json
 
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
@@ -33,6 +33,7 @@ RANKINGS = pa.schema(
         ("weight", pa.float64()),
     ]
 )
+ANSWERS = pa.schema([("row_id", pa.string()), ("messages", MESSAGES), ("responses", pa.list_(pa.string()))])
 
 
 def prepare(run: Run) -> None:
@@ -68,6 +69,8 @@ def _write(run: Run, folder: Path) -> None:
     (folder / "output").mkdir()
     if run.kind == Run.Kind.TRAIN_REWARD:
         _write_rankings(run, folder / RANKINGS_FILE)
+    elif run.kind == Run.Kind.SCORE:
+        _write_answers(run, folder / ANSWERS_FILE)
     else:
         _write_prompts(run, folder / PROMPTS_FILE)
     write_json(folder / "spec.json", {"kind": run.kind, "job": run.job})
@@ -78,6 +81,11 @@ def _write_rankings(run: Run, path: Path) -> None:
     with whole_file(path) as temporary, pq.ParquetWriter(temporary, RANKINGS) as writer:
         rows = [vars(ranking) for ranking in rankings(run.snapshot)]
         writer.write_table(pa.Table.from_pylist(rows, schema=RANKINGS))
+
+
+def _write_answers(run: Run, path: Path) -> None:
+    with whole_file(path) as temporary:
+        pq.write_table(pa.Table.from_pylist(list(uncertainty.answers(run)), schema=ANSWERS), temporary)
 
 
 def _write_prompts(run: Run, path: Path) -> None:

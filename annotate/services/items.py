@@ -1,4 +1,9 @@
-"""Items: completions put together for raters to judge, and the slots that say by how many."""
+"""Items: completions put together for raters to judge, and the slots that say by how many.
+
+The order in which slots are offered: *evaluate* before *collect*, since a decision waits for them; then
+everything once before anything twice, so that no rater has to pass over the items that they have had;
+within that, what a reward model knows least about first, and at random where none has looked.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +17,8 @@ from django.db import transaction
 from annotate.models import Completion, Generation, Item, ItemCompletion, Project, Slot
 
 PRIORITY_RANGE = 2**31
-COLLECT_BAND = 0
-EVALUATE_BAND = -1
-"""Evaluate items are offered before collect items: a decision waits for them."""
+FIRST_BAND = {Item.Purpose.COLLECT: 0, Item.Purpose.EVALUATE: -(2**15)}
+"""By purpose, the band of the first slot of an item; each further slot has the next one."""
 
 
 def make_collect_items(*, project: Project, generation: Generation) -> int:
@@ -77,14 +81,14 @@ def _make(project: Project, purpose: Item.Purpose, groups: Sequence[Sequence[Com
         for item, group in zip(items, groups, strict=True)
         for position, completion in enumerate(group)
     )
-    band = EVALUATE_BAND if purpose == Item.Purpose.EVALUATE else COLLECT_BAND
     Slot.objects.bulk_create(
         Slot(
             project=project,
             item=item,
             purpose=purpose,
             number=number,
-            priority=band * PRIORITY_RANGE + secrets.randbelow(PRIORITY_RANGE),
+            priority=(FIRST_BAND[purpose] + number) * PRIORITY_RANGE + secrets.randbelow(PRIORITY_RANGE),
+            lottery=FIRST_BAND[purpose] * PRIORITY_RANGE + secrets.randbelow(PRIORITY_RANGE),
             order_seed=secrets.randbelow(2**62),
         )
         for item in items

@@ -22,14 +22,17 @@ from annotate.models import (
     Judgement,
     JudgementRevision,
     Lease,
+    NormVerdict,
+    Purpose,
     Rank,
     Score,
     Slot,
     Submission,
     User,
 )
-from annotate.services import Conflict, Refused
+from annotate.services import Conflict, Refused, adjudication, checks, qualification
 from annotate.services.claiming import shown_order
+from annotate.services.guidelines import known_to
 from annotate.services.payload import Payload, check, digest
 
 
@@ -51,7 +54,7 @@ def submit(
     :param raw: the payload, see :mod:`annotate.services.payload`.
     :param version: the version that an edit of an answer starts from; None for a first answer.
     :raises Conflict: when the uuid came before with another payload, or somebody stored a newer version.
-    :raises Refused: when the payload is wrong or the slot was never this rater's.
+    :raises Refused: when the payload is wrong, the slot was never this rater's, or they were shown the right answer.
     """
     try:
         return _submit(user, slot, uuid, raw, version)
@@ -80,9 +83,21 @@ def _submit(user: User, slot: Slot, uuid: uuid_module.UUID, raw: dict[str, Any],
         submission = Submission.objects.create(
             uuid=uuid, slot=slot, rater=user, payload=raw, payload_sha256=sha256, outcome=Submission.Outcome.ACCEPTED
         )
-        _store(judgement, submission, payload, slot)
+        revision = _store(judgement, submission, payload, slot)
+        _hold_against_others(judgement, revision, slot)
         Draft.objects.filter(slot=slot, rater=user).delete()
     return Receipt("accepted", judgement, replay=False)
+
+
+def _hold_against_others(judgement: Judgement, revision: JudgementRevision, slot: Slot) -> None:
+    """Compare it with a key, an earlier judgement or other raters', as its slot's purpose asks."""
+    checks.record(judgement=judgement, revision=revision)
+    if slot.purpose == Purpose.QUALIFY:
+        trial = qualification.trial(user=judgement.rater, project=slot.project)
+        if trial is not None:
+            qualification.settle(trial)
+    elif slot.purpose == Purpose.COLLECT and slot.project.adjudicate_above is not None:
+        adjudication.consider(item=slot.item)
 
 
 def _replay(earlier: Submission, user: User, slot: Slot, sha256: str) -> Receipt:
@@ -109,6 +124,7 @@ def _late(slot: Slot, user: User, uuid: uuid_module.UUID, raw: dict[str, Any], s
 
 def _next_version(slot: Slot, version: int | None) -> Judgement:
     judgement = Judgement.objects.get(slot=slot)
+    checks.require_open(judgement)
     if version != judgement.version:
         raise Conflict(
             _("A newer version of this answer was saved meanwhile (version %(version)s).")
@@ -119,17 +135,18 @@ def _next_version(slot: Slot, version: int | None) -> Judgement:
     return judgement
 
 
-def _store(judgement: Judgement, submission: Submission, payload: Payload, slot: Slot) -> None:
+def _store(judgement: Judgement, submission: Submission, payload: Payload, slot: Slot) -> JudgementRevision:
     """Write a revision with all its parts."""
     revision = JudgementRevision.objects.create(
         judgement=judgement,
         number=judgement.version,
         submission=submission,
         both_bad=payload.both_bad,
+        strength=payload.strength,
         rationale=payload.rationale,
         order_shown=shown_order(slot),
         active_ms=payload.active_ms,
-        guideline=slot.project.guidelines.order_by("-number").first(),
+        guideline=known_to(user=judgement.rater, project=slot.project),
     )
     Score.objects.bulk_create(
         Score(revision=revision, completion_id=completion, criterion_id=criterion, value=value)
@@ -142,6 +159,18 @@ def _store(judgement: Judgement, submission: Submission, payload: Payload, slot:
     Flag.objects.bulk_create(
         Flag(revision=revision, completion_id=completion, note=note) for completion, note in payload.flags.items()
     )
+    NormVerdict.objects.bulk_create(
+        NormVerdict(
+            revision=revision,
+            completion_id=completion,
+            norm_version_id=version,
+            verdict=entry.verdict,
+            quote=entry.quote,
+        )
+        for completion, entries in payload.norms.items()
+        for version, entry in entries.items()
+    )
     for completion, text in payload.edits.items():
         edited = Completion.objects.create(prompt=slot.item.prompt, edit_of_id=completion, text=text)
         Edit.objects.create(revision=revision, completion_id=completion, edited=edited)
+    return revision

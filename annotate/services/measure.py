@@ -37,9 +37,12 @@ def win_rate(newer: Generation, older: Generation, *, kinds: Sequence[str] = (Us
 
 
 def _outcome(revision: JudgementRevision, newer: Generation) -> float | None:
-    """1 when the newer generation's answer is ranked above the other, ½ for a tie, None where nothing was compared."""
+    """1 when the newer generation's answer is ranked above the other, None where nothing was compared.
+
+    A tie is ½, and so are two equal texts and two answers of which both are called bad.
+    """
     completions = list(revision.judgement.item.completions.all())
-    if len({c.text for c in completions}) == 1:
+    if revision.both_bad or len({c.text for c in completions}) == 1:
         return 0.5
     newer_ids = {c.pk for c in completions if c.generation_id == newer.pk}
     ours = [rank.group for rank in revision.ranks.all() if rank.completion_id in newer_ids]

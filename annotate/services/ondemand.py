@@ -16,10 +16,8 @@ from django.utils.translation import gettext as _
 
 from annotate.models import Item, Judgement, JudgementRevision, Purpose, Skip, Slot, User
 from annotate.services import Refused, audit
-from annotate.services.items import PRIORITY_RANGE
 
-PRIORITY = -2 * PRIORITY_RANGE
-"""Offered before everything else: a named person is waited for."""
+SEEDS = 2**62
 
 
 def make_on_demand(*, item: Item, purpose: Purpose, rater: User, actor: User | None) -> Slot:
@@ -44,14 +42,7 @@ def make_on_demand(*, item: Item, purpose: Purpose, rater: User, actor: User | N
             open_one = Slot.objects.filter(item=item, purpose=purpose).exclude(state=Slot.State.DONE)
             slot = open_one.select_for_update(no_key=True).first()
         if slot is None:
-            slot = Slot.objects.create(
-                project_id=item.project_id,
-                item=item,
-                purpose=purpose,
-                reserved_for=rater,
-                priority=PRIORITY,
-                order_seed=secrets.randbelow(2**62),
-            )
+            slot = new_slot(item=item, purpose=purpose, rater=rater)
         else:
             Slot.objects.filter(pk=slot.pk).update(
                 state=Slot.State.FREE, rater=None, ahead=False, lease_expires_at=None, reserved_for=rater
@@ -59,6 +50,20 @@ def make_on_demand(*, item: Item, purpose: Purpose, rater: User, actor: User | N
             slot.refresh_from_db()
         audit.record("asked", slot, actor=actor, project=item.project, purpose=purpose, rater=rater.username)
     return slot
+
+
+def new_slot(*, item: Item, purpose: Purpose, rater: User, order_seed: int | None = None) -> Slot:
+    """A slot for one named rater, where the caller has seen to it that they may have it.
+
+    :param order_seed: of the order in which the answers are shown; drawn where it is left out.
+    """
+    return Slot.objects.create(
+        project_id=item.project_id,
+        item=item,
+        purpose=purpose,
+        reserved_for=rater,
+        order_seed=secrets.randbelow(SEEDS) if order_seed is None else order_seed,
+    )
 
 
 def _check(item: Item, purpose: Purpose, rater: User) -> None:

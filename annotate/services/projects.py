@@ -1,4 +1,4 @@
-"""Making a project."""
+"""Making a project, and stopping and going on with its queue."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
-from annotate.models import Criterion, Generation, GuidelineVersion, Membership, Project, User
+from annotate.models import Criterion, Generation, GuidelineVersion, Membership, Norm, NormVersion, Project, User
 from annotate.services import Refused, audit, files
-from annotate.services.description import ProjectDescription
+from annotate.services.description import ProjectDescription, criterion_fields
 from rewardmodel.publish import BrokenFolder, verify
 
 DEFAULT_MODEL = "SmolLM2-135M-Instruct"
@@ -25,7 +26,7 @@ def default_model() -> Path:
 def create_project(
     *, description: ProjectDescription, base_model: str, actor: User | None, slug: str | None = None, **fields: Any
 ) -> Project:
-    """Make a project with its first guideline, its criteria and generation 0; its maker leads it.
+    """Make a project with its first guideline, its criteria, its norms and generation 0; its maker leads it.
 
     :param base_model: folder of the model that is generation 0, absolute or relative to the data folder.
     :param slug: another slug than the description's own.
@@ -34,40 +35,34 @@ def create_project(
     """
     slug = slug or description.slug
     folder = files.check_model_folder(base_model)
-    if Project.objects.filter(slug=slug).exists():
-        raise Refused(_("There is a project %(slug)s already.") % {"slug": slug}, place="slug")
-    try:
-        manifest = verify(folder)
-    except BrokenFolder:
-        manifest = ""  # a folder from elsewhere carries no manifest of ours
-    renderings = {language: text.model_dump() for language, text in description.translations.items()}
     with transaction.atomic():
-        project = Project.objects.create(
+        project, new = Project.objects.get_or_create(
             slug=slug,
-            base_model=files.stored(folder),
-            created_by=actor,
-            translations={
-                language: {field: text[field] for field in ("name", "description")}
-                for language, text in renderings.items()
-            },
-            **(description.fields() | fields),
+            defaults={"base_model": files.stored(folder), "created_by": actor, **description.fields(), **fields},
         )
+        if not new:
+            raise Refused(_("There is a project %(slug)s already.") % {"slug": slug}, place="slug")
         GuidelineVersion.objects.create(
             project=project,
             number=1,
             text=description.instructions,
             created_by=actor,
-            translations={language: {"text": text["instructions"]} for language, text in renderings.items()},
+            translations=description.instructions_in_languages(),
         )
         Criterion.objects.bulk_create(
-            Criterion(project=project, position=position, **criterion.model_dump())
+            Criterion(project=project, position=position, **criterion_fields(criterion))
             for position, criterion in enumerate(description.criteria)
+        )
+        norms = Norm.objects.bulk_create(Norm(project=project, name=norm.name) for norm in description.norms)
+        NormVersion.objects.bulk_create(
+            NormVersion(norm=norm, number=1, text=described.text)
+            for norm, described in zip(norms, description.norms, strict=True)
         )
         Generation.objects.create(
             project=project,
             number=0,
             weights_path=files.stored(folder),
-            manifest_sha256=manifest,
+            manifest_sha256=manifest_of(folder),
             how_made={"method": "base model"},
             state=Generation.State.PROMOTED,
         )
@@ -75,3 +70,33 @@ def create_project(
             Membership.objects.create(user=actor, project=project, role=Membership.Role.LEAD)
         audit.record("created", project, actor=actor, project=project)
     return project
+
+
+def manifest_of(folder: Path) -> str:
+    """SHA-256 of a model folder's manifest; empty for a folder from elsewhere, which carries none of ours."""
+    try:
+        return verify(folder)
+    except BrokenFolder:
+        return ""
+
+
+def pause(*, project: Project, actor: User) -> None:
+    """Hand out no items any more; those in hand can be finished.
+
+    :raises Refused: when it is paused already.
+    """
+    with transaction.atomic():
+        if not Project.objects.filter(pk=project.pk, paused_at__isnull=True).update(paused_at=Now()):
+            raise Refused(_("The project is paused already."))
+        audit.record("paused", project, actor=actor, project=project)
+
+
+def resume(*, project: Project, actor: User) -> None:
+    """Hand out items again.
+
+    :raises Refused: when it is not paused.
+    """
+    with transaction.atomic():
+        if not Project.objects.filter(pk=project.pk, paused_at__isnull=False).update(paused_at=None):
+            raise Refused(_("The project is not paused."))
+        audit.record("resumed", project, actor=actor, project=project)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -71,12 +73,45 @@ def read_jsonl(lines: Iterable[str]) -> list[PromptRow]:
             rows.append(_row(json.loads(line)))
         except json.JSONDecodeError as problem:
             problems.append((number, _("not JSON (%(problem)s)") % {"problem": problem.msg}))
+        except RecursionError:
+            problems.append((number, _("too deeply nested")))
         except ValueError as problem:
             problems.append((number, str(problem)))
     if problems:
         raise BadLines(problems)
     if not rows:
         raise Refused(_("The file holds no prompts."))
+    return rows
+
+
+def read_upload(content: bytes) -> list[PromptRow]:
+    """Read prompts from an uploaded JSON Lines file.
+
+    :raises BadLines: naming every line that is wrong and why.
+    :raises Refused: when it is not UTF-8 text or holds no prompts.
+    """
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        raise Refused(_("The file is not UTF-8 text.")) from problem
+    return read_jsonl(io.StringIO(text))
+
+
+def read_pasted(text: str) -> list[PromptRow]:
+    """Read prompts from text: each line that is not blank is one message of a person.
+
+    :raises BadLines: naming every line that is wrong and why.
+    """
+    rows: list[PromptRow] = []
+    problems: list[tuple[int, str]] = []
+    for number, line in enumerate(re.split(r"\r\n|\n|\r", text), start=1):
+        if line.strip():
+            try:
+                rows.append(PromptRow([_turn({"role": "user", "content": line.strip()})]))
+            except ValueError as problem:
+                problems.append((number, str(problem)))
+    if problems:
+        raise BadLines(problems)
     return rows
 
 
@@ -92,7 +127,9 @@ def _row(value: Any) -> PromptRow:
     reference, tags, split = value.get("reference"), value.get("tags") or [], value.get("split") or ""
     if not (reference is None or isinstance(reference, str)):
         raise ValueError(_("the reference is not text"))
-    if not (isinstance(tags, list) and all(isinstance(t, str) and len(t) <= 50 for t in tags)):
+    if not _storable(reference or ""):
+        raise ValueError(_("the reference holds characters that cannot be stored"))
+    if not (isinstance(tags, list) and all(isinstance(t, str) and len(t) <= 50 and _storable(t) for t in tags)):
         raise ValueError(_("the tags are not a list of short words"))
     if split and split not in Split.values:
         raise ValueError(_("the split must be train, dev or test"))
@@ -105,9 +142,13 @@ def _turn(value: Any) -> dict[str, str]:
     content = value["content"]
     if len(content) > MAX_PROMPT_CHARACTERS:
         raise ValueError(_("a message is longer than %(longest)d characters") % {"longest": MAX_PROMPT_CHARACTERS})
-    if "\x00" in content or any(0xD800 <= ord(c) <= 0xDFFF for c in content):
+    if not _storable(content):
         raise ValueError(_("a message holds characters that cannot be stored"))
     return {"role": value["role"], "content": content}
+
+
+def _storable(text: str) -> bool:
+    return "\x00" not in text and not any(0xD800 <= ord(c) <= 0xDFFF for c in text)
 
 
 def add_prompts(*, project: Project, rows: Iterable[PromptRow], actor: User | None) -> ImportReport:

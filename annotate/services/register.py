@@ -16,25 +16,26 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from annotate.models import Completion, Generation, RewardModel, Run, Signal
-from annotate.services import Refused, items
+from annotate.services import Refused, items, uncertainty
 from annotate.services.files import run_folder, stored
 from rewardmodel.publish import BrokenFolder, file_sha256, verify
 
 log = logging.getLogger(__name__)
 
 MODEL_FIELDS: dict[str, type] = {"model": str, "manifest_sha256": str, "metrics": dict}
-COMPLETION_FIELDS: dict[str, type] = {"shards": dict, "metrics": dict}
+SHARD_FIELDS: dict[str, type] = {"shards": dict, "metrics": dict}
 RESULT_FIELDS = {
-    Run.Kind.GENERATE: COMPLETION_FIELDS,
-    Run.Kind.EVALUATE: COMPLETION_FIELDS,
+    Run.Kind.GENERATE: SHARD_FIELDS,
+    Run.Kind.EVALUATE: SHARD_FIELDS,
     Run.Kind.TRAIN_REWARD: MODEL_FIELDS,
     Run.Kind.IMPROVE: MODEL_FIELDS,
+    Run.Kind.SCORE: SHARD_FIELDS,
 }
 """What ``result.json`` must hold beside its kind."""
 
 
 def shard(run: Run, name: str, sha256: str) -> None:
-    """Register a published file of completions; a *generate* run's become items at once.
+    """Register a published file of completions or scores; completions of a *generate* run become items at once.
 
     :param name: the file's path within the run directory.
     :param sha256: of the file, as the job announced it.
@@ -44,6 +45,10 @@ def shard(run: Run, name: str, sha256: str) -> None:
     if not path.is_file() or file_sha256(path) != sha256:
         raise Refused(_("%(file)s is not the file that the run wrote; nothing of it was registered.") % {"file": path})
     rows = pq.read_table(path).to_pylist()
+    if run.kind == Run.Kind.SCORE:
+        with transaction.atomic():
+            uncertainty.register(run, rows)
+        return
     generations = {g.number: g for g in run.project.generations.all()}
     sampling = run.job["sampling"]
     with transaction.atomic():
@@ -198,11 +203,17 @@ def _inside(run: Run, name: str) -> Path:
 
 
 def follow_up(run: Run, made: Generation | RewardModel | None) -> None:
-    """Ask for what naturally comes next: a new generation is evaluated, so that raters can compare it."""
-    from annotate.services.runs import launch_evaluate
+    """Ask for what naturally comes next.
 
-    if isinstance(made, Generation) and run.selection.get("evaluate_after"):
-        try:
-            launch_evaluate(project=run.project, actor=run.requested_by, generation=made)
-        except Refused as refusal:
-            log.info("generation %s is not evaluated by itself: %s", made, refusal)
+    A new generation is evaluated, so that raters can compare it; after new answers or a new reward model the open
+    items are scored, so that raters get the most uncertain first.
+    """
+    from annotate.services import runs
+
+    try:
+        if isinstance(made, Generation) and run.selection.get("evaluate_after"):
+            runs.launch_evaluate(project=run.project, actor=run.requested_by, generation=made)
+        if run.selection.get("score_after") and run.project.random_share < 1:
+            runs.launch_score(project=run.project, actor=run.requested_by)
+    except Refused as refusal:
+        log.info("nothing is asked for after run %s: %s", run.pk, refusal)

@@ -17,11 +17,11 @@ from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
 from annotate.models import Generation, Project, RewardModel, Run, Snapshot, Split, User
-from annotate.services import Conflict, Refused, audit, files, space
+from annotate.services import Conflict, Refused, audit, files, space, uncertainty
 from annotate.services.generations import serving
 from annotate.services.snapshots import create_snapshot
 from policy.contract import EvaluateJob, GenerateJob, ImproveJob, Sampling
-from rewardmodel.contract import JobError, RewardJob, parse_job
+from rewardmodel.contract import JobError, RewardJob, ScoreJob, parse_job
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ def launch_generate(
         actor=actor,
         ring=ring,
         generation=generation,
-        selection={"splits": list(splits)},
+        selection={"splits": list(splits), "score_after": ring},
     )
 
 
@@ -90,6 +90,8 @@ def launch_train_reward(
 ) -> Run:
     """Ask for a reward model trained on a snapshot, on the backbone of the served generation.
 
+    Where a worker carries it out, the open items are then scored.
+
     :param snapshot: what to learn from; the judgements as they are now when None.
     :param kinds: whose judgements that takes.
     :raises Refused: when there are no comparisons to learn from.
@@ -104,7 +106,14 @@ def launch_train_reward(
         values = {"base_model": str(model), "max_tokens": longest, "seed": seed, **(settings or {})}
         job = _job(RewardJob, values)
         return _launch(
-            project, Run.Kind.TRAIN_REWARD, job, actor=actor, ring=ring, generation=generation, snapshot=snapshot
+            project,
+            Run.Kind.TRAIN_REWARD,
+            job,
+            actor=actor,
+            ring=ring,
+            generation=generation,
+            snapshot=snapshot,
+            selection={"score_after": ring},
         )
 
 
@@ -191,6 +200,20 @@ def launch_evaluate(
         generation=generation,
         reward_model=reward_model,
     )
+
+
+def launch_score(*, project: Project, actor: User | None, ring: bool = True) -> Run:
+    """Ask for the newest reward model's scores of the open items, so that the most uncertain are offered first.
+
+    :raises Refused: when there is no reward model, or it has scored every open item.
+    """
+    reward_model = project.reward_models.order_by("-number").first()
+    if reward_model is None:
+        raise Refused(_("There is no reward model yet: train one first."))
+    if not uncertainty.unscored(project, reward_model).exists():
+        raise Refused(_("There is nothing to score: the reward model has seen every open item."))
+    job = _job(ScoreJob, {"reward_model": str(files.located(reward_model.weights_path))})
+    return _launch(project, Run.Kind.SCORE, job, actor=actor, ring=ring, reward_model=reward_model)
 
 
 def call_worker(run: Run) -> None:

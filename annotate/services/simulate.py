@@ -26,7 +26,7 @@ def judge_everything(*, project: Project, seed: int, on_judgement: Callable[[int
     if not texts:
         return 0
     edges = simulated.quintile_edges(texts)
-    criteria = list(project.criteria.values_list("pk", flat=True))
+    criteria = list(project.criteria.filter(active=True).values_list("pk", flat=True))
     count = 0
     for number in range(project.overlap):
         rater = _rater(project, number)

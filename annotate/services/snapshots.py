@@ -12,7 +12,6 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from statistics import mean
 
 from django.db import transaction
 from django.db.models import QuerySet
@@ -30,6 +29,7 @@ from annotate.models import (
 )
 from annotate.services import Refused, audit
 from annotate.services.ondemand import counted_revisions
+from annotate.services.places import places
 
 CHUNK = 2000
 LONGEST_NAME = 80
@@ -153,14 +153,14 @@ def _rankings(revision_ids: Iterable[int], comparison_ids: Iterable[int]) -> Ite
 def _of_revision(revision: JudgementRevision) -> Iterator[Ranking]:
     prompt = revision.judgement.item.prompt
     texts = {c.pk: c.text for c in revision.judgement.item.completions.all()}
-    places = {rank.completion_id: rank.group for rank in revision.ranks.all()} or _places_by_score(revision)
+    ranks = places(revision)
     order = sorted(texts)
     shared = {"prompt_id": str(prompt.pk), "split": prompt.split, "messages": prompt.messages}
-    if len(places) > 1:
+    if len(ranks) > 1:
         yield Ranking(
             row_id=f"revision-{revision.pk}",
             responses=[texts[pk] for pk in order],
-            ranks=[places.get(pk) for pk in order],
+            ranks=[ranks.get(pk) for pk in order],
             **shared,
         )
     for edit in sorted(revision.edits.all(), key=lambda e: e.completion_id):
@@ -170,16 +170,6 @@ def _of_revision(revision: JudgementRevision) -> Iterator[Ranking]:
             ranks=[1, 2],
             **shared,
         )
-
-
-def _places_by_score(revision: JudgementRevision) -> dict[int, int]:
-    """Ranks by mean score over criteria, equal means tied."""
-    values: dict[int, list[int]] = {}
-    for score in revision.scores.all():
-        values.setdefault(score.completion_id, []).append(score.value)
-    means = {completion: mean(scores) for completion, scores in values.items()}
-    steps = {value: place for place, value in enumerate(sorted(set(means.values()), reverse=True), start=1)}
-    return {completion: steps[value] for completion, value in means.items()}
 
 
 def _chunks(ids: Iterable[int]) -> Iterator[list[int]]:

@@ -42,7 +42,7 @@ def localised(record: Translated, field: str) -> str:
 @register.filter
 def anchors(criterion: Criterion) -> list[tuple[int, str]]:
     """A criterion's five values with their words, in the viewer's language."""
-    words = criterion.translations.get(get_language() or "en", {}).get("anchors") or criterion.anchors
+    words = {**criterion.anchors, **criterion.translations.get(get_language() or "en", {}).get("anchors", {})}
     return [(value, words.get(str(value), "")) for value in range(1, 6)]
 
 
@@ -110,6 +110,12 @@ def took(start: datetime | None, end: datetime | None) -> str:
     if start is None:
         return "–"
     return duration((end or timezone.now()) - start)
+
+
+@register.filter
+def spent(milliseconds: float | None) -> str:
+    """A length of time that is given in milliseconds, in words."""
+    return "–" if milliseconds is None else duration(timedelta(milliseconds=milliseconds))
 
 
 def duration(length: timedelta) -> str:

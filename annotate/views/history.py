@@ -22,13 +22,18 @@ from annotate.views.paging import page_of
 
 ACTIONS = {
     "added": _("added"),
+    "accepted contest": _("accepted an objection"),
+    "allowed another try": _("allowed another try"),
     "asked": _("asked for a judgement"),
+    "brought back key": _("brought back"),
     "cancelled": _("cancelled"),
     "changed": _("changed"),
     "changed password": _("changed the password"),
     "changed role": _("changed the role"),
+    "contested": _("objected"),
     "created": _("created"),
     "deleted": _("deleted"),
+    "explained key": _("explained"),
     "froze": _("took a snapshot"),
     "imported prompts": _("imported prompts"),
     "invited": _("invited"),
@@ -36,16 +41,25 @@ ACTIONS = {
     "launched evaluate": _("started an evaluation"),
     "launched generate": _("started generating completions"),
     "launched improve": _("started improving the policy"),
+    "launched score": _("started scoring open items"),
     "launched train_reward": _("started training a reward model"),
+    "let through": _("let through"),
+    "made key": _("made"),
+    "moved key": _("moved"),
+    "paused": _("paused"),
     "promoted": _("promoted"),
+    "refused contest": _("refused an objection"),
     "rejected": _("rejected"),
     "removed": _("removed"),
     "resumed": _("resumed"),
+    "retired key": _("retired"),
     "revoked": _("withdrew"),
 }
 """Words for what services record; an action that is not here shows as it is."""
 
 OBJECTS = {
+    "answerkey": _("answer key"),
+    "contest": _("objection"),
     "criterion": _("criterion"),
     "generation": _("generation"),
     "guidelineversion": _("instructions"),
@@ -129,6 +143,8 @@ def _address(project: Project, event: AuditEvent, generations: dict[Any, int]) -
             return reverse("project", args=[project.slug])
         case "run" | "snapshot":
             return reverse(event.object_type, args=[project.slug, event.object_id])
+        case "answerkey" | "contest":
+            return reverse("quality", args=[project.slug])
         case "membership" | "invite":
             return reverse("members", args=[project.slug])
         case "generation" if (number := generations.get(int(event.object_id))) is not None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from django.db.models import Count, Q
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET
 
-from annotate.access import LEAD, SignedInRequest, projects_of
-from annotate.models import Generation, Project, Run, Slot
+from annotate.access import LEAD, SignedInRequest, may_create, projects_of
+from annotate.models import Generation, Project, Run
+from annotate.services.standing import Standing, standing
 
 
 @dataclass
@@ -19,9 +19,7 @@ class Card:
 
     project: Project
     role: str
-    done: int = 0
-    total: int = 0
-    mine: int = 0
+    standing: Standing
     generation: int = 0
     active: list[Run] = field(default_factory=list)
 
@@ -32,14 +30,10 @@ def home(request: SignedInRequest) -> HttpResponse:
     projects = projects_of(request.user)
     if len(projects) == 1 and LEAD not in projects.values():
         return redirect("rate", slug=next(iter(projects)).slug)
-    cards = {project.pk: Card(project, role) for project, role in projects.items()}
-    slots = Slot.objects.filter(project__in=cards, purpose__in=["collect", "evaluate"]).values("project")
-    done = Q(state=Slot.State.DONE)
-    for row in slots.annotate(
-        total=Count("pk"), done=Count("pk", filter=done), mine=Count("pk", filter=done & Q(rater=request.user))
-    ):
-        card = cards[row["project"]]
-        card.total, card.done, card.mine = row["total"], row["done"], row["mine"]
+    cards = {
+        project.pk: Card(project, role, standing(user=request.user, project=project))
+        for project, role in projects.items()
+    }
     served = Generation.objects.filter(project__in=cards, state=Generation.State.PROMOTED).order_by("number")
     for project, number in served.values_list("project", "number"):
         cards[project].generation = number
@@ -47,4 +41,9 @@ def home(request: SignedInRequest) -> HttpResponse:
         "created_at"
     ):
         cards[run.project_id].active.append(run)
-    return render(request, "home.html", {"cards": list(cards.values())})
+    context = {
+        "cards": list(cards.values()),
+        "may_create": may_create(request.user),
+        "can_rate": any(card.standing.total for card in cards.values()),
+    }
+    return render(request, "home.html", context)

@@ -11,9 +11,10 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
 from annotate.access import LEAD, SignedInRequest, get_judgement, get_project
-from annotate.models import Completion, Item, Judgement, JudgementRevision, Purpose, Slot, Submission
+from annotate.models import AnswerKey, Completion, Item, Judgement, JudgementRevision, Purpose, Slot, Submission
 from annotate.services import Refused, ondemand
 from annotate.views.asked import asked
+from annotate.views.judging_words import STRENGTHS
 from annotate.views.paging import page_of
 
 
@@ -40,7 +41,7 @@ def judgement(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """One judgement with all its revisions, and what arrived late for its slot."""
     judgement = get_judgement(request, slug, pk)
     revisions = judgement.revisions.select_related("submission", "guideline").prefetch_related(
-        "scores__criterion", "ranks", "edits__edited", "flags", "snapshots"
+        "scores__criterion", "ranks", "edits__edited", "flags", "norm_verdicts__norm_version__norm", "snapshots"
     )
     completions = {c.pk: c for c in judgement.item.completions.select_related("generation")}
     context = {
@@ -50,6 +51,7 @@ def judgement(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
         "revisions": [_revision(r, completions) for r in revisions.order_by("-number")],
         "late": Submission.objects.filter(slot=judgement.slot, outcome=Submission.Outcome.LATE).select_related("rater"),
         "adjudication": _adjudication(judgement.item),
+        "keys": _keys(judgement),
         "tab": "judgements",
     }
     return render(request, "judgements/page.html", context)
@@ -81,12 +83,27 @@ def _adjudication(item: Item) -> dict[str, Any]:
     }
 
 
+def _keys(judgement: Judgement) -> list[dict[str, Any]]:
+    """For each use of a key: the item's own key of the use, and whether this judgement is it."""
+    held = {key.use: key for key in judgement.item.keys.select_related("revision")}
+    return [
+        {
+            "use": use,
+            "label": label,
+            "key": held.get(use),
+            "is_this": use in held and held[use].revision.judgement_id == judgement.pk,
+        }
+        for use, label in AnswerKey.Use.choices
+    ]
+
+
 def _revision(revision: JudgementRevision, completions: dict[int, Completion]) -> dict[str, Any]:
     """A revision by answer, in the order in which the rater saw them."""
     scores = {(s.completion_id, s.criterion_id): s.value for s in revision.scores.all()}
     places = {rank.completion_id: rank.group for rank in revision.ranks.all()}
     edits = {edit.completion_id: edit.edited for edit in revision.edits.all()}
     flags = {flag.completion_id: flag for flag in revision.flags.all()}
+    verdicts = sorted(revision.norm_verdicts.all(), key=lambda verdict: verdict.norm_version.norm_id)
     criteria = sorted({s.criterion for s in revision.scores.all()}, key=lambda c: c.position)
     answers = [
         {
@@ -96,8 +113,14 @@ def _revision(revision: JudgementRevision, completions: dict[int, Completion]) -
             "scores": [(criterion, scores.get((pk, criterion.pk))) for criterion in criteria],
             "edit": edits.get(pk),
             "flag": flags.get(pk),
+            "verdicts": [verdict for verdict in verdicts if verdict.completion_id == pk],
         }
         for letter, pk in zip("ABCDEFGHI", revision.order_shown, strict=False)
         if pk in completions
     ]
-    return {"revision": revision, "answers": answers, "seconds": round(revision.active_ms / 1000)}
+    return {
+        "revision": revision,
+        "answers": answers,
+        "strength": STRENGTHS.get(revision.strength or 0, ""),
+        "seconds": round(revision.active_ms / 1000),
+    }

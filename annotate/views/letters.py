@@ -15,7 +15,7 @@ from annotate.services import claiming, drafts
 from annotate.services.payload import outdated
 
 LETTERS = "ABCDEFGHI"
-BY_ANSWER = ("scores", "ranks", "edits", "flags")
+BY_ANSWER = ("scores", "ranks", "edits", "flags", "norms")
 """Parts of a payload that are given by answer."""
 
 

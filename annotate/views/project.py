@@ -46,6 +46,8 @@ class Loop:
     newest: Generation | None
     completions: int
     prompts: int
+    invited: bool
+    """Whether anybody but its leads rates, or may join to."""
     actions: dict[str, Action]
 
     @property
@@ -109,6 +111,7 @@ def loop_of(project: Project) -> Loop:
         newest=generations[-1] if generations else None,
         completions=Completion.objects.filter(generation__project=project).count(),
         prompts=prompts,
+        invited=project.memberships.filter(role="rater").exists() or project.invites.exists(),
         actions=_actions(
             project,
             {

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from django.contrib import messages
 from django.db.models import Count, F, Func, Q, TextField
 from django.db.models.functions import Cast
 from django.http import HttpResponse
-from django.shortcuts import render
-from django.views.decorators.http import require_GET
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_http_methods
 
 from annotate.access import LEAD, SignedInRequest, get_project, get_prompt
 from annotate.models import Judgement, Project, Slot, Split, Submission
+from annotate.services import Refused
+from annotate.services.prompts import BadLines, PromptRow, add_prompts, read_pasted, read_upload
 from annotate.views.asked import asked
 from annotate.views.paging import page_of
 
@@ -32,6 +38,7 @@ def prompts(request: SignedInRequest, slug: str) -> HttpResponse:
         "project": project,
         "page": page_of(request, found.annotate(answers=Count("completions"))),
         "chosen": chosen,
+        "has_any": project.prompts.exists(),
         "splits": Split.choices,
         "tags": _tags(project),
         "tab": "prompts",
@@ -56,6 +63,51 @@ def prompt(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
         "tab": "prompts",
     }
     return render(request, "prompts/page.html", context)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def add(request: SignedInRequest, slug: str) -> HttpResponse:
+    """Add prompts: pasted, one a line, or out of a file of JSON lines."""
+    project = get_project(request, slug, role=LEAD)
+    problems: dict[str, str] = {}
+    context = {"project": project, "problems": problems, "typed": request.POST.get("prompts", ""), "tab": "prompts"}
+    if request.method == "POST":
+        rows, context["bad_lines"] = sent_prompts(request, problems.setdefault)
+        if not rows and not problems:
+            problems["prompts"] = _("Paste some prompts or choose a file.")
+        if not problems:
+            report = add_prompts(project=project, rows=rows, actor=request.user)
+            messages.success(
+                request,
+                _("%(new)d prompts added; %(known)d were here already.") % {"new": report.new, "known": report.known},
+            )
+            return redirect("prompts", slug=slug)
+    return render(request, "prompts/add.html", context, status=422 if problems else 200)
+
+
+def sent_prompts(
+    request: SignedInRequest, problem: Callable[[str, str], object]
+) -> tuple[list[PromptRow], list[tuple[int, str]]]:
+    """The prompts that a form brought, pasted and in a file.
+
+    :param problem: told the input and what is wrong with it.
+    :returns: the prompts, and lines that cannot be read with the reasons.
+    """
+    rows: list[PromptRow] = []
+    bad: list[tuple[int, str]] = []
+    file = request.FILES.get("prompts_file")
+    for place, read in (
+        ("prompts", lambda: read_pasted(request.POST.get("prompts", ""))),
+        ("prompts_file", lambda: read_upload(file.read()) if file else []),
+    ):
+        try:
+            rows += read()
+        except BadLines as wrong:
+            problem(place, str(wrong))
+            bad += wrong.problems
+        except Refused as refusal:
+            problem(place, str(refusal))
+    return rows, bad
 
 
 def _tags(project: Project) -> list[str]:

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.contrib import messages
 from django.http import HttpResponse, JsonResponse
-from django.shortcuts import render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
+from annotate import handles
 from annotate.access import SignedInRequest, get_project, get_slot
-from annotate.models import Criterion, Judgement, Project, Slot, User
-from annotate.services import Conflict, Refused, claiming, drafts, judging
-from annotate.services.payload import plain_text
+from annotate.markdown import to_html
+from annotate.models import Criterion, Judgement, Project, Purpose, Slot, User
+from annotate.services import Conflict, Refused, claiming, drafts, judging, offers, qualification
+from annotate.services.payload import MAX_EDIT, MAX_QUOTE, MAX_RATIONALE, current_norms, plain_text
+from annotate.services.standing import standing
+from annotate.views import answers, qualify
 from annotate.views import body as body_of
+from annotate.views.guidelines import reading_context
+from annotate.views.judging_words import JUDGING_WORDS
 from annotate.views.letters import LETTERS, by_completion, kept_draft, stored_answer
+
+LONGEST_BEAT_SECONDS = 300
+BEATS_IN_A_LEASE = 3
+"""The page renews its lease so often that two beats may get lost."""
 
 SKIP_REASONS = {
     "language": gettext_lazy("I cannot read a language that I need here"),
@@ -50,19 +61,12 @@ WORDS = {
     "doneElsewhere": gettext_lazy("You have submitted this item in another tab."),
     "unloaded": gettext_lazy("The next item could not be loaded. Trying again in {seconds} s."),
     "unloadedSignedOut": gettext_lazy("You were signed out. Sign in again, then reload this page."),
-    "missingScores": gettext_lazy("scores {count}"),
-    "missingPlaces": gettext_lazy("places {count}"),
-    "open": gettext_lazy("Open: {what}"),
-    "complete": gettext_lazy("Complete"),
-    "sendAnyway": gettext_lazy("Still open: {what}. Press Submit once more to send it as it is."),
-    "gap": gettext_lazy("No answer has place {place}: give places 1, 2, 3 … without a gap; equals share one."),
-    "rankMode": gettext_lazy("Place of answer {letter}: press {first}–{last}, 0 for none, Esc to stop."),
     "nothingToReopen": gettext_lazy("You have not submitted anything here yet."),
     "reopened": gettext_lazy("This is your last answer. Change what you like and submit it again."),
     "conflict": gettext_lazy("This answer was saved in another tab meanwhile, as version {version}."),
     "conflictMine": gettext_lazy("Send mine as the newer version"),
     "conflictTheirs": gettext_lazy("Take the saved one"),
-    "edited": gettext_lazy("edited"),
+    **JUDGING_WORDS,
 }
 
 
@@ -71,10 +75,27 @@ WORDS = {
 def page(request: SignedInRequest, slug: str) -> HttpResponse:
     """The rating page with the rater's current item."""
     project = get_project(request, slug)
-    slot = claiming.claim(user=request.user, project=project)
+    return _page(request, project, claiming.claim(user=request.user, project=project))
+
+
+@require_GET
+@never_cache
+def change(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
+    """The rating page with an answer of the viewer's own, open for changes while its key has not been shown."""
+    slot = get_slot(request, slug, pk)
+    get_object_or_404(Judgement, slot=slot, rater=request.user)
+    if qualify.revealed(slot, request.user):
+        messages.info(request, _("You have seen the right answer to this item: what you said of it stands."))
+        return redirect("mine", slug=slug)
+    return _page(request, slot.project, slot)
+
+
+def _page(request: SignedInRequest, project: Project, slot: Slot | None) -> HttpResponse:
     context = {
         **_piece(request.user, project, slot),
+        **reading_context(request.user, project),
         "guideline": project.guidelines.order_by("-number").first(),
+        "renew_seconds": min(LONGEST_BEAT_SECONDS, project.lease_minutes * 60 // BEATS_IN_A_LEASE),
         "criteria": _criteria(project),
         "skip_reasons": SKIP_REASONS,
         "words": {name: str(text) for name, text in WORDS.items()},
@@ -112,6 +133,9 @@ def last_answer(request: SignedInRequest, slug: str) -> HttpResponse:
     judgement = judgements.select_related("slot__item__prompt").order_by("-updated_at").first()
     if judgement is None:
         return HttpResponse(status=204)
+    check = qualify.revealed(judgement.slot, request.user)
+    if check is not None:
+        return render(request, "rate/feedback.html", qualify.feedback_piece(check, request.user, project))
     return render(request, "rate/item.html", _piece(request.user, project, judgement.slot))
 
 
@@ -132,14 +156,16 @@ def submit(request: SignedInRequest, slug: str, pk: int) -> JsonResponse:
             raw=by_completion(body.get("answer"), slot),
             version=body_of.number(body, "version"),
         )
-        moved = _moved_on(request.user, slot.project, ahead)
+        moved = _moved_on(request.user, slot, ahead)
     except Conflict as conflict:
         stored = stored_answer(slot, request.user)
         return JsonResponse({"error": str(conflict), "place": conflict.place, "stored": stored}, status=409)
     except Refused as refusal:
         return _refused(refusal)
     version = receipt.judgement.version if receipt.judgement else None
-    return JsonResponse({"outcome": receipt.outcome, "version": version, **moved})
+    check = qualify.revealed(slot, request.user) if slot.purpose == Purpose.QUALIFY else None
+    feedback = reverse("feedback", args=[slug, pk]) if check else None
+    return JsonResponse({"outcome": receipt.outcome, "version": version, "feedback": feedback, **moved})
 
 
 @require_POST
@@ -155,7 +181,7 @@ def skip(request: SignedInRequest, slug: str, pk: int) -> JsonResponse:
         if reason == "other" and not note:
             raise Refused(_("Say in a few words why you skip this item."), place="note")
         claiming.skip(user=request.user, slot=slot, reason=f"{reason}: {note}" if note else reason)
-        moved = _moved_on(request.user, slot.project, ahead)
+        moved = _moved_on(request.user, slot, ahead)
     except Refused as refusal:
         return _refused(refusal)
     return JsonResponse({"outcome": "skipped", **moved})
@@ -199,20 +225,36 @@ def _refused(refusal: Refused) -> JsonResponse:
     return JsonResponse({"error": str(refusal), "place": refusal.place}, status=400)
 
 
-def _moved_on(user: User, project: Project, ahead: int | None) -> dict[str, Any]:
+def _moved_on(user: User, slot: Slot, ahead: int | None) -> dict[str, Any]:
     """What the page needs to go on: whether the item that it holds ahead is open now, and how far things are."""
-    opened = ahead is not None and claiming.open_ahead(user=user, project=project, slot_id=ahead)
-    return {"opened": opened, "progress": _progress(user, project)}
+    number = None if ahead is None else handles.number(ahead)
+    opened = number is not None and claiming.open_ahead(user=user, project=slot.project, slot_id=number)
+    return {"opened": opened, "progress": _progress(user, slot.project, slot, answered=True)}
 
 
-def _progress(user: User, project: Project) -> dict[str, Any]:
-    standing = claiming.standing(user=user, project=project)
-    words = _("%(mine)s of %(total)s by you; %(done)s of %(total)s in all") % vars(standing)
-    return {"done": standing.done, "total": standing.total, "words": words}
+def _progress(user: User, project: Project, slot: Slot | None, *, answered: bool = False) -> dict[str, Any]:
+    """The line of progress beside an item.
+
+    :param answered: whether the item was judged just now.
+    """
+    if slot is not None and slot.purpose == Purpose.QUALIFY:
+        trial = qualification.trial(user=user, project=project)
+        if trial is not None:
+            return qualify.progress(trial, answered=answered)
+    now = standing(user=user, project=project)
+    figures = {"mine": now.mine, "percent": now.percent}
+    words = _("%(mine)s by you; %(percent)s %% of the project") % figures
+    return {"done": now.percent, "total": 100, "words": words}
 
 
 def _criteria(project: Project) -> list[Criterion]:
-    return list(project.criteria.order_by("position")) if project.score_on else []
+    return list(project.criteria.filter(active=True).order_by("position")) if project.score_on else []
+
+
+def _norms(project: Project) -> list[dict[str, Any]]:
+    """Each norm with its text as HTML, made once for all answers."""
+    versions = current_norms(project) if project.norms_on else []
+    return [{"pk": version.pk, "name": version.norm.name, "html": to_html(version.text)} for version in versions]
 
 
 def _piece(user: User, project: Project, slot: Slot | None, *, with_progress: bool = True) -> dict[str, Any]:
@@ -220,10 +262,17 @@ def _piece(user: User, project: Project, slot: Slot | None, *, with_progress: bo
 
     :param with_progress: False for an item that is shown later, when the progress has changed.
     """
-    data: dict[str, Any] = {"progress": _progress(user, project) if with_progress else None}
+    data: dict[str, Any] = {"progress": _progress(user, project, slot) if with_progress else None}
     if slot is None:
-        why_none = claiming.why_none(user=user, project=project)
-        return {"project": project, "slot": None, "data": data, "why_none": why_none}
+        trial = qualification.trial(user=user, project=project)
+        result = qualify.result_piece(trial, project) if trial and trial.failed else {}
+        return {
+            "project": project,
+            "slot": None,
+            "data": data,
+            "why_none": offers.why_none(user=user, project=project),
+            **result,
+        }
     addresses = {name: reverse(name, args=[project.slug, slot.pk]) for name in ("submit", "skip", "renew", "draft")}
     return {
         "project": project,
@@ -234,9 +283,15 @@ def _piece(user: User, project: Project, slot: Slot | None, *, with_progress: bo
         ],
         "places": range(1, len(slot.shown) + 1),
         "criteria": _criteria(project),
+        "introduction": qualify.introduction(user, project) if slot.purpose == Purpose.QUALIFY else "",
+        "norms": _norms(project),
+        "pair": project.rank_on and len(slot.shown) == 2,
+        "longest": {"edit": MAX_EDIT, "rationale": MAX_RATIONALE, "quote": MAX_QUOTE},
+        "others": answers.of_others(slot, _criteria(project)) if slot.purpose == Purpose.ADJUDICATE else [],
         "data": {
             **data,
-            "slot": slot.pk,
+            "slot": handles.handle(slot.pk),
+            "skippable": slot.purpose != Purpose.QUALIFY,
             "addresses": addresses,
             "stored": stored_answer(slot, user) if slot.state == Slot.State.DONE else None,
             "draft": kept_draft(slot, user),

@@ -12,14 +12,16 @@ import hashlib
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from django.apps import apps
 from django.db import connection
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
-from annotate.models import Membership
+from annotate.models import Contest, Membership
 from annotate.services import invites
 from tests.annotate.factory import run, user
+from tests.annotate.keyed import contested_key
 from tests.annotate.lineage import Turn
 
 PEOPLE = ("anonymous", "stranger", "rater", "lead", "admin")
@@ -37,6 +39,9 @@ TABLE: dict[tuple[str, str], tuple[int, int, int, int, int]] = {
     ("account", "POST"): (IN, 200, 200, 200, 200),
     ("admin_sign_in", "GET"): (IN, 403, 403, 403, 302),
     ("admin_password", "GET"): (IN, 302, 302, 302, 302),
+    ("start", "GET"): (IN, 200, 302, 302, 302),
+    ("new_project", "GET"): (IN, 403, 403, 200, 200),
+    ("new_project", "POST"): (IN, 403, 403, 422, 422),
     # The loop
     ("project", "GET"): (IN, 404, 302, 200, 200),
     ("loop", "GET"): (IN, 404, 403, 200, 200),
@@ -48,11 +53,28 @@ TABLE: dict[tuple[str, str], tuple[int, int, int, int, int]] = {
     ("rate", "GET"): (IN, 404, 200, 200, 200),
     ("next_item", "GET"): (IN, 404, 200, 200, 200),
     ("item_ahead", "GET"): (IN, 404, 204, 204, 204),
+    ("reading", "GET"): (IN, 404, 204, 204, 200),
+    ("read_guideline", "POST"): (IN, 404, 200, 200, 200),
     ("last_answer", "GET"): (IN, 404, 200, 204, 204),
     ("submit", "POST"): (IN, 404, 400, 404, 404),
     ("skip", "POST"): (IN, 404, 400, 404, 404),
     ("renew", "POST"): (IN, 404, 200, 404, 404),
     ("draft", "POST"): (IN, 404, 400, 404, 404),
+    ("change", "GET"): (IN, 404, 200, 404, 404),
+    ("feedback", "GET"): (IN, 404, 200, 404, 404),
+    # What came of one's own answers; a check belongs to whose judgement it is of
+    ("mine", "GET"): (IN, 404, 200, 200, 200),
+    ("reveal", "POST"): (IN, 404, 302, 302, 302),
+    ("contest", "POST"): (IN, 404, 302, 404, 404),
+    # Quality
+    ("quality", "GET"): (IN, 404, 403, 200, 200),
+    ("make_key", "POST"): (IN, 404, 403, 302, 302),
+    ("explain_key", "POST"): (IN, 404, 403, 302, 302),
+    ("switch_key", "POST"): (IN, 404, 403, 302, 302),
+    ("move_key", "POST"): (IN, 404, 403, 302, 302),
+    ("decide_contest", "POST"): (IN, 404, 403, 302, 302),
+    ("allow_another", "POST"): (IN, 404, 403, 302, 302),
+    ("let_through", "POST"): (IN, 404, 403, 302, 302),
     # What the loop made
     ("runs", "GET"): (IN, 404, 403, 200, 200),
     ("run", "GET"): (IN, 404, 403, 200, 200),
@@ -66,10 +88,17 @@ TABLE: dict[tuple[str, str], tuple[int, int, int, int, int]] = {
     ("export", "GET"): (IN, 404, 403, 200, 200),
     ("prompts", "GET"): (IN, 404, 403, 200, 200),
     ("prompt", "GET"): (IN, 404, 403, 200, 200),
+    ("add_prompts", "GET"): (IN, 404, 403, 200, 200),
+    ("add_prompts", "POST"): (IN, 404, 403, 422, 422),
     ("completion", "GET"): (IN, 404, 403, 200, 200),
     ("judgements", "GET"): (IN, 404, 403, 200, 200),
     ("judgement", "GET"): (IN, 404, 403, 200, 200),
     ("adjudicate", "POST"): (IN, 404, 403, 302, 302),
+    # Setting up
+    ("settings", "GET"): (IN, 404, 403, 200, 200),
+    ("settings", "POST"): (IN, 404, 403, 422, 422),
+    ("pause", "POST"): (IN, 404, 403, 302, 302),
+    ("resume", "POST"): (IN, 404, 403, 302, 302),
     # People
     ("members", "GET"): (IN, 404, 403, 200, 200),
     ("change_role", "POST"): (IN, 404, 403, 302, 302),
@@ -84,6 +113,10 @@ TABLE: dict[tuple[str, str], tuple[int, int, int, int, int]] = {
     ("logout", "POST"): (IN, 302, 302, 302, 302),
 }
 
+NO_KEY = {
+    *("home", "start", "new_project", "login", "logout", "set_language", "account", "admin_sign_in", "admin_password"),
+}
+"""Addresses that name nothing."""
 SECRETS = ("Question number", "Answer 0 of generation", "The first one answers", "Prefer the answer that helps")
 """Texts of the project that no refusal may show."""
 
@@ -145,7 +178,7 @@ class Stage:
 
     def address(self, name: str) -> str:
         """An address that leads to a record of the project."""
-        if name in ("home", "login", "logout", "set_language", "account", "admin_sign_in", "admin_password"):
+        if name in NO_KEY:
             return reverse(name)
         if name == "join":
             return reverse(name, args=[self._invited()[1]])
@@ -157,7 +190,7 @@ class Stage:
         match name:
             case "launch":
                 return ["generate"]
-            case "submit" | "skip" | "renew" | "draft":
+            case "submit" | "skip" | "renew" | "draft" | "change":
                 return [left.judgement.slot_id]
             case "run" | "run_live" | "run_series":
                 return [left.run.pk]
@@ -173,13 +206,28 @@ class Stage:
                 return [left.completion.prompt_id]
             case "completion":
                 return [left.completion.pk]
-            case "judgement" | "adjudicate":
+            case "judgement" | "adjudicate" | "make_key":
                 return [left.judgement.pk]
-            case "change_role" | "remove_member":
+            case "feedback":
+                return [self.contested.check_result.judgement.slot_id]
+            case "contest":
+                return [self.contested.check_result_id]
+            case "explain_key" | "switch_key" | "move_key":
+                return [self.contested.check_result.key_id]
+            case "decide_contest":
+                return [self.contested.pk]
+            case "read_guideline":
+                return [left.stage.project.guidelines.get().pk]
+            case "change_role" | "remove_member" | "allow_another" | "let_through":
                 return [self._member().pk]
             case "revoke_invite":
                 return [self._invited()[0].pk]
         return []
+
+    @cached_property
+    def contested(self) -> Contest:
+        """Bob's objection to a key that he was shown."""
+        return contested_key(self.left.stage)
 
     def _member(self) -> Membership:
         dora = user(f"dora-{uuid.uuid4().hex[:8]}")

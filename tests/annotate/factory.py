@@ -11,6 +11,7 @@ from django.conf import settings
 
 from annotate.models import Completion, Criterion, Generation, Membership, Project, Run, User
 from annotate.services.description import ProjectDescription
+from annotate.services.guidelines import mark_read
 from annotate.services.items import make_collect_items
 from annotate.services.projects import create_project
 from annotate.services.prompts import PromptRow, add_prompts
@@ -60,14 +61,17 @@ GARDEN = ProjectDescription.model_validate(
 
 
 def world(*, prompts: int = 3, slug: str = "garden", **protocol: Any) -> World:
-    """A project with a lead, a rater, a stranger, one criterion, and prompts split train, dev, test in turn."""
+    """A project with a lead, a rater, a stranger, one criterion, and prompts split train, dev, test in turn.
+
+    Lead and rater have read the instructions.
+    """
     alice, bob, charlie = user("alice"), user("bob"), user("charlie")
     project = create_project(
         description=GARDEN,
         slug=slug,
         base_model=str(model_folder()),
         actor=alice,
-        **protocol,
+        **{"random_share": 0.0, **protocol},
     )
     Membership.objects.create(user=bob, project=project, role=Membership.Role.RATER)
     splits = ("train", "dev", "test")
@@ -75,6 +79,8 @@ def world(*, prompts: int = 3, slug: str = "garden", **protocol: Any) -> World:
         PromptRow([{"role": "user", "content": f"Question number {n}?"}], split=splits[n % 3]) for n in range(prompts)
     ]
     add_prompts(project=project, rows=rows, actor=alice)
+    for reader in (alice, bob):
+        mark_read(user=reader, guideline=project.guidelines.get())
     return World(project, alice, bob, charlie, project.criteria.get(), project.generations.get())
 
 

@@ -15,13 +15,15 @@ from typing import Any, ClassVar
 
 from django.db import transaction
 from django.db.models.functions import Now
+from django.utils import timezone
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from annotate.models import Draft, Judgement, JudgementRevision, Membership, Purpose, Slot, Submission, User
-from annotate.services import Conflict, Refused, drafts
+from annotate.services import Conflict, Refused, drafts, keys
 from annotate.services.claiming import HELD_AT_MOST, claim, open_ahead, renew, skip
 from annotate.services.judging import submit
+from annotate.services.offers import why_none
 from annotate.services.ondemand import counted_revisions, make_on_demand
 from tests.annotate.factory import World, collect_items, user, world
 
@@ -61,7 +63,7 @@ class QueueMachine(RuleBasedStateMachine):
     @classmethod
     def prepare(cls) -> None:
         """Make the project that every example starts from."""
-        cls.stage = world(prompts=3, overlap=OVERLAP, completions_per_item=2)
+        cls.stage = world(prompts=3, overlap=OVERLAP, completions_per_item=2, gold_rate=0.5)
         collect_items(cls.stage, samples=2)
         cls.people = [cls.stage.bob, *(user(name) for name in ("carol", "dora", "erin"))]
         for person in cls.people[1:]:
@@ -72,6 +74,7 @@ class QueueMachine(RuleBasedStateMachine):
         type(self).examples += 1
         self.example = transaction.atomic()
         self.example.__enter__()
+        self.set_project(paused=False, quota=None)
         self.slots = {s.pk: Held(s.item_id, s.purpose, s.priority) for s in Slot.objects.all()}
         self.completions = {
             slot.item_id: sorted(slot.item.completions.values_list("pk", flat=True)) for slot in Slot.objects.all()
@@ -82,6 +85,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.answered: list[int] = []
         self.receipts: dict[uuid.UUID, tuple[int, int, str, dict[str, Any]]] = {}
         self.drafts: dict[tuple[int, int], int] = {}
+        self.keys: set[int] = set()
         self.drafted = 0
 
     def teardown(self) -> None:
@@ -101,10 +105,19 @@ class QueueMachine(RuleBasedStateMachine):
         rater = self.people[who]
         expected = self.expected_claim(rater.pk, ahead)
         slot = claim(user=rater, project=self.stage.project, ahead=ahead)
+        if slot is not None and slot.pk not in self.slots:
+            self.is_gold_in_place_of(expected, slot, rater.pk)
+            expected = slot.pk
         assert (slot and slot.pk) == expected
+        if expected is None and not ahead:
+            self.the_reason_is_right(rater)
         if expected is not None:
             self.change(expected, state="leased", rater=rater.pk, ahead=ahead, expired=False)
             self.leases.add((expected, rater.pk))
+
+    @rule(paused=st.sampled_from([False, False, True]), quota=st.sampled_from([None, None, 1, 2]))
+    def a_lead_changes_the_project(self, paused: bool, quota: int | None) -> None:
+        self.set_project(paused, quota)
 
     @rule(which=places)
     def time_passes(self, which: int) -> None:
@@ -118,7 +131,7 @@ class QueueMachine(RuleBasedStateMachine):
     def renews(self, who: int, which: int) -> None:
         rater, pk = self.people[who], self.slot(which)
         held = self.slots[pk]
-        mine = held.state == "leased" and held.rater == rater.pk
+        mine = held.state == "leased" and held.rater == rater.pk and not (self.paused and held.ahead)
         assert renew(user=rater, slot=Slot.objects.get(pk=pk)) == mine
         if mine:
             self.change(pk, expired=False, ahead=False)
@@ -130,8 +143,8 @@ class QueueMachine(RuleBasedStateMachine):
         mine = held.state == "leased" and held.rater == rater.pk
         if mine and self.at_work(rater.pk):
             return  # the page moves on only from an item that it has just sent or skipped
-        assert open_ahead(user=rater, project=self.stage.project, slot_id=pk) == mine
-        if mine:
+        assert open_ahead(user=rater, project=self.stage.project, slot_id=pk) == (mine and not self.paused)
+        if mine and not self.paused:
             self.change(pk, expired=False, ahead=False)
 
     @rule(who=raters, which=places, what=places, stale=st.booleans())
@@ -214,11 +227,7 @@ class QueueMachine(RuleBasedStateMachine):
         item = Slot.objects.get(pk=pk).item
         on_item = {key: held for key, held in self.slots.items() if held.item == item.pk}
         judged_by = {on_item[key].rater for key in self.versions if key in on_item}
-        had = (
-            (item.pk, rater.pk) in self.skips
-            or any(rater.pk in (held.rater, held.reserved_for) for held in on_item.values())
-            or any((key, rater.pk) in self.leases for key in on_item)
-        )
+        had = self.had(item.pk, rater.pk)
         fits = rater.pk in judged_by if purpose == Purpose.REPEAT else bool(judged_by) and not had
         if not fits:
             return refused(
@@ -228,6 +237,26 @@ class QueueMachine(RuleBasedStateMachine):
         moved = [k for k, held in on_item.items() if held.purpose == purpose == "adjudicate" and held.state != "done"]
         assert made.pk in moved if moved else made.pk not in self.slots
         self.slots[made.pk] = Held(item.pk, purpose, made.priority, reserved_for=rater.pk)
+
+    @rule(which=places)
+    def makes_a_key(self, which: int) -> None:
+        if not self.answered:
+            return
+        pk = self.answered[which % len(self.answered)]
+        if self.slots[pk].item in self.keys:
+            return
+        judgement = Judgement.objects.get(slot=pk)
+        keys.make(judgement=judgement, use="gold", explanation="", actor=self.stage.alice)
+        self.keys.add(self.slots[pk].item)
+
+    def is_gold_in_place_of(self, expected: int | None, slot: Slot, rater: int) -> None:
+        """Check a slot that claiming made by itself, and take it into the model."""
+        assert expected is not None
+        assert self.slots[expected].counted
+        assert slot.purpose == Purpose.GOLD
+        assert slot.item_id in self.keys
+        assert not self.had(slot.item_id, rater)
+        self.slots[slot.pk] = Held(slot.item_id, slot.purpose, slot.priority, reserved_for=rater)
 
     # What must hold: the first two after every step, the rest, of what is only ever added to, after the last
 
@@ -294,16 +323,17 @@ class QueueMachine(RuleBasedStateMachine):
             for pk, held in self.slots.items()
             if held.state == "leased" and held.rater == rater
         )
+        if self.paused:
+            mine = [entry for entry in mine if not entry[0]]
         fits = [entry for entry in mine if entry[0]] if ahead else mine
         if fits:
             return fits[0][2]
-        if len(mine) >= HELD_AT_MOST:
+        if len(mine) >= HELD_AT_MOST or self.paused:
             return None
-        had = {held.item for held in self.slots.values() if held.rater == rater}
-        barred = had | {item for item, skipper in self.skips if skipper == rater}
+        barred = self.barred(rater)
 
         def for_me(held: Held) -> bool:
-            return held.state == "free" and held.reserved_for == rater and (held.item, rater) not in self.skips
+            return self.is_asked(held, rater)
 
         def open_to_all(held: Held) -> bool:
             free = held.state == "free" or (held.state == "leased" and held.expired)
@@ -312,7 +342,42 @@ class QueueMachine(RuleBasedStateMachine):
         def in_a_page_only(held: Held) -> bool:
             return held.counted and held.item not in barred and held.ahead and not ahead
 
-        return first(for_me) or first(open_to_all) or first(in_a_page_only)
+        return first(for_me) or (not self.has_quota(rater) and (first(open_to_all) or first(in_a_page_only))) or None
+
+    def the_reason_is_right(self, rater: User) -> None:
+        """Paused or a quota is given as the reason exactly where it keeps something from the rater."""
+        barred = self.barred(rater.pk)
+        open_to_all = any(h.counted and h.state != "done" and h.item not in barred for h in self.slots.values())
+        own = any(h.state == "leased" and h.rater == rater.pk for h in self.slots.values())
+        asked = any(self.is_asked(held, rater.pk) for held in self.slots.values())
+        reason = why_none(user=rater, project=self.stage.project)
+        assert ("paused" in reason) == (self.paused and (open_to_all or own or asked))
+        assert ("one person may" in reason) == (not self.paused and open_to_all and self.has_quota(rater.pk))
+
+    def is_asked(self, held: Held, rater: int) -> bool:
+        return held.state == "free" and held.reserved_for == rater and (held.item, rater) not in self.skips
+
+    def barred(self, rater: int) -> set[int]:
+        had = {held.item for held in self.slots.values() if held.rater == rater}
+        return had | {item for item, skipper in self.skips if skipper == rater}
+
+    def has_quota(self, rater: int) -> bool:
+        mine = [held for held in self.slots.values() if held.counted and held.rater == rater]
+        return self.quota is not None and len(mine) >= self.quota
+
+    def set_project(self, paused: bool, quota: int | None) -> None:
+        project = self.stage.project
+        self.paused, self.quota = paused, quota
+        project.paused_at, project.quota = (timezone.now() if paused else None), quota
+        project.save(update_fields=["paused_at", "quota"])
+
+    def had(self, item: int, rater: int) -> bool:
+        on_item = {key: held for key, held in self.slots.items() if held.item == item}
+        return (
+            (item, rater) in self.skips
+            or any(rater in (held.rater, held.reserved_for) for held in on_item.values())
+            or any((key, rater) in self.leases for key in on_item)
+        )
 
     def at_work(self, rater: int) -> bool:
         return any(h.state == "leased" and h.rater == rater and not h.ahead for h in self.slots.values())

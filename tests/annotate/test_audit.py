@@ -10,13 +10,16 @@ import pytest
 from django.db import transaction
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
-from annotate.models import AuditEvent, Criterion, GuidelineVersion, Membership, Norm, Project, Run, User
+from annotate.models import AuditEvent, Contest, Criterion, GuidelineVersion, Membership, Norm, Project, Run, User
 from annotate.services import audit
 from annotate.views.history import ACTIONS
 from tests.annotate.access_table import TABLE, fingerprint
 from tests.annotate.factory import run, user, world
+from tests.annotate.keyed import contested_key, failed_qualification
 from tests.annotate.lineage import Turn, ended, judge, turn
+from tests.annotate.typing_in import typed
 
 pytestmark = pytest.mark.django_db
 
@@ -53,13 +56,46 @@ def failed_run(left: Turn) -> list[object]:
     return [run(left.stage.project, **ended(Run.State.FAILED)).pk]
 
 
+def contested(left: Turn) -> Contest:
+    return contested_key(left.stage)
+
+
+def key(left: Turn) -> list[object]:
+    return [contested(left).check_result.key_id]
+
+
+def failed(left: Turn) -> list[object]:
+    return [failed_qualification(left.stage).pk]
+
+
+def paused(left: Turn) -> list[object]:
+    Project.objects.update(paused_at=timezone.now())
+    return []
+
+
+def address_of(name: str, key: list[object]) -> str:
+    return reverse(name) if name == "new_project" else reverse(name, args=["garden", *key])
+
+
 CHANGES: dict[str, tuple[Callable[[Turn], list[object]], dict[str, str], str]] = {
     # address: what it names beside the project, form, action
     "launch": (lambda left: ["generate"], {"splits": "train"}, "launched generate"),
     "take_snapshot": (fresh_judgements, {"name": "again"}, "froze"),
     "run_cancel": (waiting_run, {}, "cancelled"),
     "run_resume": (failed_run, {}, "resumed"),
+    "add_prompts": (lambda left: [], {"prompts": "Why is the sky blue?"}, "imported prompts"),
+    "new_project": (lambda left: [], {"name": "Orchard"}, "created"),
+    "settings": (lambda left: [], {"overlap": "2"}, "changed"),
+    "pause": (lambda left: [], {}, "paused"),
+    "resume": (paused, {}, "resumed"),
     "adjudicate": (lambda left: [left.judgement.pk], {"rater": "alice"}, "asked"),
+    "make_key": (lambda left: [left.judgement.pk], {"use": "gold", "explanation": "Because."}, "made key"),
+    "explain_key": (key, {"explanation": "Because."}, "explained key"),
+    "switch_key": (key, {}, "retired key"),
+    "move_key": (key, {"earlier": "1"}, "moved key"),
+    "decide_contest": (lambda left: [contested(left).pk], {"decision": "accept"}, "accepted contest"),
+    "allow_another": (failed, {}, "allowed another try"),
+    "let_through": (failed, {}, "let through"),
     "promote": (lambda left: [1], {}, "promoted"),
     "reject": (lambda left: [1], {}, "rejected"),
     "change_role": (member, {"role": "lead"}, "changed role"),
@@ -77,11 +113,13 @@ def test_no_change_that_only_leads_can_make_is_left_out_here() -> None:
 def test_a_lead_s_change_leaves_an_event(client: Client, left: Turn, name: str) -> None:
     key, form, action = CHANGES[name]
     client.force_login(left.stage.alice)
-    address = reverse(name, args=["garden", *key(left)])
+    address = address_of(name, key(left))
+    sent = typed(client, address) | form
     last = AuditEvent.objects.latest("pk").pk
-    client.post(address, form)
+    client.post(address, sent)
     event = AuditEvent.objects.filter(pk__gt=last).earliest("pk")
-    assert (event.action, event.actor, event.project) == (action, left.stage.alice, left.stage.project)
+    project = Project.objects.latest("pk") if name == "new_project" else left.stage.project
+    assert (event.action, event.actor, event.project) == (action, left.stage.alice, project)
 
 
 @pytest.mark.parametrize("name", CHANGES)
@@ -91,7 +129,8 @@ def test_a_change_whose_event_cannot_be_stored_does_not_happen(
     key, form, _action = CHANGES[name]
     client = Client(raise_request_exception=False)
     client.force_login(left.stage.alice)
-    address = reverse(name, args=["garden", *key(left)])
+    address = address_of(name, key(left))
+    sent = typed(client, address) | form
     before = fingerprint()
 
     def broken(*_args: object, **_more: object) -> None:
@@ -99,7 +138,7 @@ def test_a_change_whose_event_cannot_be_stored_does_not_happen(
 
     monkeypatch.setattr(audit.AuditEvent.objects, "create", broken)
     with transaction.atomic():
-        assert client.post(address, form).status_code == 500
+        assert client.post(address, sent).status_code == 500
     assert fingerprint() == before
 
 
@@ -181,7 +220,11 @@ def test_many_memberships_deleted_in_the_administration_leave_an_event_each(root
 def test_members_changed_on_a_project_s_page_of_the_administration_are_in_the_trail(root: Client, left: Turn) -> None:
     project = left.stage.project
     page = root.get(admin("project_change", project.pk)).context
-    form = {name: value for name, value in page["adminform"].form.initial.items() if value not in (None, False)}
+    form = {
+        name: value
+        for name, value in page["adminform"].form.initial.items()
+        if value is not None and value is not False
+    }
     form["translations"] = "{}"
     for formset in page["inline_admin_formsets"]:
         prefix, instances = formset.formset.prefix, formset.formset.initial_forms

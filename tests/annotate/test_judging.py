@@ -14,8 +14,10 @@ from django.utils import timezone
 
 from annotate.models import Judgement, Lease, Project, Slot, Submission, User
 from annotate.services import Conflict, Refused
-from annotate.services.claiming import available, claim, open_ahead, renew, shown_order, skip, standing, why_none
+from annotate.services.claiming import claim, open_ahead, renew, shown_order, skip
 from annotate.services.judging import submit
+from annotate.services.offers import available, why_none
+from annotate.services.standing import standing
 from tests.annotate.factory import World, collect_items, user, world
 
 pytestmark = pytest.mark.django_db

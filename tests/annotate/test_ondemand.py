@@ -11,11 +11,12 @@ from django.urls import reverse
 
 from annotate.models import AuditEvent, Item, Judgement, Membership, Purpose, Slot, User
 from annotate.services import Refused
-from annotate.services.claiming import claim, shown_order, skip, standing
+from annotate.services.claiming import claim, shown_order, skip
 from annotate.services.judging import submit
 from annotate.services.measure import win_rate
 from annotate.services.ondemand import make_on_demand, never_had
 from annotate.services.snapshots import create_snapshot, rankings
+from annotate.services.standing import standing
 from tests.annotate.factory import World, collect_items, user, world
 from tests.annotate.lineage import judge, turn
 
@@ -90,7 +91,7 @@ def test_a_win_rate_counts_the_adjudication_alone() -> None:
     left = turn(world(prompts=3))
     newer, older = left.generation, left.stage.generation
     slot = Slot.objects.filter(purpose=Purpose.EVALUATE).latest("pk")
-    Slot.objects.filter(pk=slot.pk).update(priority=-(2**40))
+    Slot.objects.filter(pk=slot.pk).update(priority=-(2**60))
     mine = claim(user=left.stage.bob, project=left.stage.project)
     assert mine == slot
     (new,) = slot.item.completions.filter(generation=newer)
@@ -103,6 +104,17 @@ def test_a_win_rate_counts_the_adjudication_alone() -> None:
     assert (win_rate(newer, older).mean, win_rate(newer, older).n) == (0.0, 1)
 
 
+def test_a_pair_of_which_both_are_bad_counts_as_a_tie() -> None:
+    left = turn(world(prompts=3))
+    Slot.objects.filter(purpose=Purpose.EVALUATE).update(priority=-(2**40))
+    slot = claim(user=left.stage.bob, project=left.stage.project)
+    assert slot is not None
+    assert slot.purpose == Purpose.EVALUATE
+    submit(user=left.stage.bob, slot=slot, uuid=uuid.uuid4(), raw={"both_bad": True})
+    rate = win_rate(left.generation, left.stage.generation)
+    assert (rate.mean, rate.n) == (0.5, 1)
+
+
 @pytest.mark.parametrize("purpose", [Purpose.REPEAT, Purpose.GOLD, Purpose.QUALIFY])
 def test_other_slots_on_demand_enter_no_count_and_no_training_data(stage: World, purpose: Purpose) -> None:
     answer_next(stage.bob, stage)
@@ -110,7 +122,8 @@ def test_other_slots_on_demand_enter_no_count_and_no_training_data(stage: World,
     ask(stage, rater, purpose)
     before = standing(user=rater, project=stage.project)
     assert answer_next(rater, stage, reverse=True).slot.purpose == purpose
-    assert standing(user=rater, project=stage.project) == before
+    after = standing(user=rater, project=stage.project)
+    assert (after.done, after.total, after.mine) == (before.done, before.total, before.mine + 1)
     assert ranks_in_snapshot(stage) == [[1, 2, 3, 4]]
 
 

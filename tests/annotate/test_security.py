@@ -73,7 +73,7 @@ def test_what_is_not_html_cannot_be_taken_for_it(root: Client, left: Turn) -> No
         if name == "export":
             assert kind == "application/x-ndjson"
             assert re.fullmatch(r'attachment; filename="[\w.-]+\.jsonl"', answer["Content-Disposition"])
-        elif name in ("run_series", "submit", "skip", "renew", "draft"):
+        elif name in ("run_series", "submit", "skip", "renew", "draft", "read_guideline"):
             assert kind in ("application/json", "text/html; charset=utf-8"), name
             assert kind == "application/json" or answer.status_code == 404
         elif answer.status_code == 405:

@@ -53,7 +53,7 @@ def test_a_lead_sees_a_card_with_progress_and_what_goes_on(client: Client, stage
     active = run(stage.project, "improve")
     client.force_login(stage.alice)
     html = client.get(HOME).content.decode()
-    assert "1 of 3 judged, 0 by you" in html
+    assert "0 by you; 33 % of the project" in html
     assert reverse("run", args=[stage.project.slug, active.pk]) in html
 
 

@@ -13,7 +13,20 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from annotate.models import Completion, Edit, Judgement, Project, Score, Skip, Slot, Submission
+from annotate.handles import handle
+from annotate.models import (
+    Completion,
+    Criterion,
+    Edit,
+    Judgement,
+    Norm,
+    NormVersion,
+    Project,
+    Score,
+    Skip,
+    Slot,
+    Submission,
+)
 from annotate.services.claiming import claim, shown_order
 from tests.annotate.factory import World, collect_items, world
 from tests.annotate.lineage import judge, turn
@@ -106,7 +119,7 @@ def test_an_answer_by_letters_is_stored_for_the_completions_behind_them(bob: Cli
     }
     response = submit(bob, slot, answer)
     assert (response.status_code, response.json()["outcome"], response.json()["version"]) == (200, "accepted", 1)
-    assert response.json()["progress"]["words"] == "1 of 3 by you; 1 of 3 in all"
+    assert response.json()["progress"]["words"] == "1 by you; 33 % of the project"
     a, b, c, d = shown_order(slot)
     revision = Judgement.objects.get(slot=slot).revisions.get()
     assert Score.objects.get(revision=revision).completion_id == b
@@ -232,7 +245,7 @@ def test_the_last_answer_comes_back_as_it_was_with_its_version(bob: Client, stag
     submit(bob, slot, {**ANSWER, "rationale": "because"})
     html = bob.get(address).content.decode()
     data = json.loads(re.search(r'id="desk-data"[^>]*>(.*?)</script>', html).group(1))  # type: ignore[union-attr]
-    assert data["slot"] == slot.pk
+    assert data["slot"] == handle(slot.pk)
     assert data["stored"]["version"] == 1
     assert data["stored"]["answer"]["ranks"] == ANSWER["ranks"]
     assert data["stored"]["answer"]["rationale"] == "because"
@@ -247,7 +260,7 @@ def test_when_nothing_is_left_the_page_says_why(client: Client) -> None:
         judge(stage)
     html = page(client, stage)
     assert "Every item of this project is judged" in html
-    assert "3 of 3 by you; 3 of 3 in all" in html
+    assert "3 by you; 100 % of the project" in html
 
 
 def test_the_protocol_decides_what_is_asked(client: Client, stage: World) -> None:
@@ -258,6 +271,47 @@ def test_the_protocol_decides_what_is_asked(client: Client, stage: World) -> Non
     assert not {'name="edit-A"', 'name="rationale"', 'role="radiogroup"'} & set(
         re.findall(r'(?:name|role)="[^"]+"', html)
     )
+
+
+def test_two_answers_are_compared_and_more_are_ranked(client: Client) -> None:
+    stage = world(completions_per_item=2)
+    collect_items(stage, samples=2)
+    client.force_login(stage.bob)
+    html = page(client, stage)
+    assert re.findall(r'name="choice" value="([^"]+)"', html) == ["A", "equal", "B", "bad"]
+    assert "rank-A" not in html
+    Project.objects.update(strength_on=True)
+    choices = re.findall(r'name="choice" value="([^"]+)"', page(client, stage))
+    assert choices == ["A-3", "A-2", "A-1", "equal", "B-1", "B-2", "B-3", "bad"]
+    Project.objects.update(rank_on=False)
+    assert "choice" not in page(client, stage).split("<main")[1].split("words")[0]
+
+
+def test_a_blind_pair_of_two_generations_is_compared_too(client: Client) -> None:
+    left = turn(world())
+    client.force_login(left.stage.bob)
+    assert 'name="choice"' in page(client, left.stage)
+
+
+def test_each_answer_is_judged_by_the_newest_version_of_each_active_norm(client: Client) -> None:
+    stage = world(norms_on=True)
+    collect_items(stage)
+    norm, dropped = (Norm.objects.create(project=stage.project, name=n, active=n == "Kind") for n in ("Kind", "Old"))
+    versions = [NormVersion.objects.create(norm=norm, number=n, text=f"Text **{n}**.") for n in (1, 2)]
+    NormVersion.objects.create(norm=dropped, number=1, text="Dropped.")
+    client.force_login(stage.bob)
+    html = page(client, stage)
+    assert re.findall(r'data-norm="(\d+)"', html) == [str(versions[1].pk)] * 4
+    assert "Text <strong>2</strong>." in html
+    assert "Dropped." not in html
+
+
+def test_a_criterion_that_is_no_longer_active_is_not_asked_for(client: Client) -> None:
+    stage = world()
+    collect_items(stage)
+    Criterion.objects.update(active=False)
+    client.force_login(stage.bob)
+    assert "data-criterion" not in page(client, stage)
 
 
 def test_model_text_cannot_run_anything(bob: Client, stage: World) -> None:

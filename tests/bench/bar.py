@@ -1,4 +1,4 @@
-"""A figure, and what it must not exceed."""
+"""A figure, and what it must not exceed or fall short of."""
 
 from __future__ import annotations
 
@@ -13,12 +13,19 @@ class Bar:
     name: str
     figure: float
     unit: str
-    at_most: float
+    at_most: float | None = None
+    at_least: float | None = None
 
     @property
     def met(self) -> bool:
         """Whether the figure is within the bar."""
-        return self.figure <= self.at_most
+        enough = self.at_least is None or self.figure >= self.at_least
+        return enough and (self.at_most is None or self.figure <= self.at_most)
+
+    @property
+    def wanted(self) -> str:
+        """The bar in signs."""
+        return f"≥ {self.at_least:g}" if self.at_most is None else f"≤ {self.at_most:g}"
 
 
 def table(bars: Sequence[Bar]) -> str:
@@ -26,5 +33,5 @@ def table(bars: Sequence[Bar]) -> str:
     rows = ["| figure | measured | bar | |", "| --- | --- | --- | --- |"]
     for bar in bars:
         verdict = "met" if bar.met else "**missed**"
-        rows.append(f"| {bar.name} | {bar.figure:.1f} {bar.unit} | ≤ {bar.at_most:g} {bar.unit} | {verdict} |")
+        rows.append(f"| {bar.name} | {bar.figure:.1f} {bar.unit} | {bar.wanted} {bar.unit} | {verdict} |")
     return "\n".join(rows)

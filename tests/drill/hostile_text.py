@@ -36,7 +36,10 @@ FIND_ACTIVE_MARKUP = """() => {
     }
   }
   const own = "script[src^='/static/'], script[src='/admin/jsi18n/'], script[type='application/json']";
-  const never = "iframe, frame, object, embed, base, applet, marquee, template, math, meta[http-equiv], style";
+  const never = "iframe, frame, object, embed, base, applet, marquee, template, mglyph, meta[http-equiv], style";
+  const mathematics = "http://www.w3.org/1998/Math/MathML";
+  for (const element of document.querySelectorAll("math *, annotation-xml"))
+    if (element.namespaceURI !== mathematics || element.matches("annotation-xml")) found.push(element.tagName);
   for (const element of document.querySelectorAll(never)) found.push(element.tagName);
   for (const element of document.querySelectorAll("script")) if (!element.matches(own)) found.push("script");
   return found;

@@ -30,8 +30,8 @@ def test_a_lead_starts_a_run_and_sees_it_finish(
 ) -> None:
     sign_in(page, live_server.url, stage.alice)
     page.get_by_role("link", name="Open the loop").click()
-    page.get_by_role("button", name="Generate").click()
-    page.get_by_role("dialog", name="Generate completions").get_by_role("button", name="Generate").click()
+    page.get_by_role("button", name="Generate", exact=True).click()
+    page.get_by_role("dialog", name="Generate completions").get_by_role("button", name="Generate", exact=True).click()
     expect(page.get_by_role("heading", name="Generate completions")).to_be_visible()
     # No reload by hand: the page follows the run.
     expect(page.locator(".run-card .pill")).to_have_text("succeeded", timeout=120_000)
@@ -45,8 +45,8 @@ def test_a_run_that_fails_says_why_on_its_page(page: Page, live_server, worker: 
     (Path(site_settings.MODELS_DIR) / "tiny" / "model.safetensors").write_bytes(b"no weights")
     sign_in(page, live_server.url, stage.alice)
     page.goto(f"{live_server.url}/p/{stage.project.slug}/")
-    page.get_by_role("button", name="Generate").click()
-    page.get_by_role("dialog", name="Generate completions").get_by_role("button", name="Generate").click()
+    page.get_by_role("button", name="Generate", exact=True).click()
+    page.get_by_role("dialog", name="Generate completions").get_by_role("button", name="Generate", exact=True).click()
     expect(page.locator(".run-card .pill")).to_have_text("failed", timeout=120_000)
     expect(page.locator(".run-card").get_by_role("alert")).not_to_be_empty()
     expect(page.locator(".log pre")).not_to_be_empty()

@@ -12,7 +12,10 @@ from tests.e2e.conftest import sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-PIECES = {"next_item", "item_ahead", "last_answer", "run_live", "run_series", "loop", "export"}
+PIECES = {
+    *("next_item", "item_ahead", "last_answer", "reading", "feedback", "change", "run_live", "run_series", "loop"),
+    "export",
+}
 SENT_ON = {"login", "admin_sign_in", "admin_password"}
 
 

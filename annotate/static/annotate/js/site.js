@@ -1,5 +1,7 @@
 // What every page has: dialogs, menus, confirmations and the choice of colours.
 
+import { reachWide } from "./wide.js";
+
 const THEMES = ["system", "light", "dark"];
 
 function showTheme(button) {
@@ -59,3 +61,4 @@ document.addEventListener("submit", (event) => {
 });
 
 for (const button of document.querySelectorAll("[data-theme-toggle]")) showTheme(button);
+reachWide(document);

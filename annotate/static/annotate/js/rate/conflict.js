@@ -1,6 +1,8 @@
 // Two answers to one item: the other one is shown beside one's own, and the rater chooses.
 
 import * as answer from "./answer.js";
+import { optionOf } from "./choice.js";
+import { nameOf, norms, verdictWords } from "./norms.js";
 import { say } from "./words.js";
 
 /**
@@ -32,15 +34,27 @@ export function choose(form, { words, other, mine, theirs }) {
 
 /** An answer in lines that can be read beside one's own. */
 function inWords(form, other) {
-  const lines = answer.cards(form).map((card) => {
-    const letter = card.dataset.answer;
-    const parts = answer.scales(card).map((scale) => {
-      const value = other.scores?.[letter]?.[scale.dataset.criterion] ?? "–";
-      return `${scale.querySelector("[data-name]").textContent} ${value}`;
-    });
-    if (other.ranks?.[letter]) parts.unshift(`#${other.ranks[letter]}`);
-    if (other.edits?.[letter]) parts.push(`${say("edited")}: ${other.edits[letter]}`);
-    return `${letter}: ${parts.join(", ")}`;
+  const lines = answer.cards(form).map((card) => `${card.dataset.answer}: ${partsOf(card, other).join(", ")}`);
+  return [choiceOf(form, other), ...lines, other.rationale].filter(Boolean).join("\n");
+}
+
+function choiceOf(form, other) {
+  const option = optionOf(form, other);
+  return option ? option.closest("label").dataset.words : "";
+}
+
+function partsOf(card, other) {
+  const letter = card.dataset.answer;
+  const parts = answer.scales(card).map((scale) => {
+    const value = other.scores?.[letter]?.[scale.dataset.criterion] ?? "–";
+    return `${scale.querySelector("[data-name]").textContent} ${value}`;
   });
-  return [...lines, other.rationale].filter(Boolean).join("\n");
+  if (other.ranks?.[letter]) parts.unshift(`#${other.ranks[letter]}`);
+  for (const norm of norms(card)) {
+    const { verdict, quote } = other.norms?.[letter]?.[norm.dataset.norm] ?? {};
+    if (verdict) parts.push(`${nameOf(norm)}: ${verdictWords(norm, verdict)}${quote ? ` “${quote}”` : ""}`);
+  }
+  if (other.flags?.[letter] !== undefined) parts.push(`${say("flagged")}: ${other.flags[letter]}`);
+  if (other.edits?.[letter]) parts.push(`${say("edited")}: ${other.edits[letter]}`);
+  return parts;
 }

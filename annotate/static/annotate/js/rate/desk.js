@@ -1,7 +1,6 @@
 // The rating page: an item comes, is judged, is sent, and the next one comes, all without loading a page.
 
 import { fetchAhead, slotAhead, takeAhead } from "./ahead.js";
-import * as answer from "./answer.js";
 import { choose } from "./conflict.js";
 import * as draft from "./draft.js";
 import { Item } from "./item.js";
@@ -9,7 +8,6 @@ import { press } from "./keys.js";
 import { Gone, Offline, SignedOut, fetchPiece, newUuid, post } from "./send.js";
 import { say } from "./words.js";
 
-const RENEW_MS = 5 * 60 * 1000;
 const LOOK_AGAIN_MS = 20 * 1000;
 const LONGEST_PAUSE_S = 30;
 
@@ -17,6 +15,7 @@ const page = document.querySelector("main.rate");
 const desk = document.getElementById("desk");
 const skipDialog = document.getElementById("skip");
 let item = null;
+let skippable = true;
 let busy = false;
 
 /** Take up the item that lies on the desk, if one does. */
@@ -27,10 +26,12 @@ function takeUp() {
   if (data.progress) showProgress(data.progress);
   if (!form) {
     item = null;
-    desk.querySelector("[data-nothing-left]").focus();
+    desk.querySelector("[data-continue], [data-nothing-left]").focus();
     return;
   }
   item = new Item(form, data, page.dataset.user);
+  skippable = data.skippable;
+  if (!skippable) form.querySelector("[data-skip-open]").hidden = true;
   item.focus(item.cards[0]);
   if (item.version === null) fetchAhead(page.dataset.ahead);
 }
@@ -64,7 +65,7 @@ async function submit() {
   if (!item || busy) return;
   item.clearProblems();
   const objection = item.objection();
-  if (objection) return item.problem(objection);
+  if (objection) return item.problem(objection.text, objection.place, objection.card);
   item.keeper.keep();
   // The same uuid with the same content however often it is sent: the site stores it once.
   const body = { uuid: newUuid(), version: item.version, answer: item.payload, ahead: toOpen() };
@@ -120,16 +121,17 @@ async function deliver(send, tell = (seconds) => item.status(say("offline", { se
   }
 }
 
-/** Lay the next item on the desk: the one held ahead where the site has opened it, or one that is fetched now. */
-async function goOn({ opened, progress }, words, mood) {
+/** Lay feedback on the desk where there is any, or the next item: the one held ahead if it is open, or one fetched now. */
+async function goOn({ opened, progress, feedback }, words, mood) {
   const piece = takeAhead();
-  if (opened && piece) layPiece(piece);
+  if (feedback) await layNext(words, feedback);
+  else if (opened && piece) layPiece(piece);
   else await layNext(words);
   showProgress(progress);
   item?.status(words, mood);
 }
 
-async function layNext(words) {
+async function layNext(words, address = page.dataset.next) {
   const tell = (text) => {
     item?.close();
     item = null;
@@ -141,13 +143,20 @@ async function layNext(words) {
   };
   try {
     await deliver(
-      () => lay(page.dataset.next),
+      () => lay(address),
       (seconds) => tell(say("unloaded", { seconds })),
     );
   } catch (problem) {
     if (!wordFor(problem)) throw problem;
     tell(say("unloadedSignedOut"));
   }
+}
+
+/** From feedback to what comes next. */
+async function goFurther() {
+  if (busy) return;
+  busy = true;
+  await layNext("").finally(() => (busy = false));
 }
 
 async function reopen() {
@@ -233,7 +242,8 @@ const acts = {
   submit,
   reopen,
   open: (name) => document.getElementById(name).showModal(),
-  skip: () => item?.version === null && skipDialog.showModal(),
+  mine: () => location.assign(page.dataset.mine),
+  skip: () => item?.version === null && skippable && skipDialog.showModal(),
 };
 
 document.addEventListener("keydown", (event) => {
@@ -246,14 +256,8 @@ desk.addEventListener("submit", (event) => {
 });
 
 desk.addEventListener("click", (event) => {
-  if (event.target.closest("[data-reopen]")) return reopen();
-  const card = event.target.closest("[data-answer]");
-  if (!card || !item) return;
-  if (event.target.closest("[data-flag]")) answer.toggleFlag(card);
-  else if (event.target.closest("[data-reset]")) answer.resetEdit(card);
-  else if (event.target.closest("[data-edit]")) item.toggleEdit(card);
-  else return;
-  item.changed();
+  if (event.target.closest("[data-reopen]")) reopen();
+  else if (event.target.closest("[data-continue]")) goFurther();
 });
 
 // A tab that comes back into sight may have been overtaken by another machine.
@@ -264,7 +268,7 @@ document.addEventListener("visibilitychange", () => {
 addEventListener("pagehide", () => item?.keeper.flush());
 
 skipDialog.querySelector("form").addEventListener("submit", sendSkip);
-setInterval(renew, RENEW_MS);
+setInterval(renew, Number(page.dataset.renew) * 1000);
 setInterval(lookAgain, LOOK_AGAIN_MS);
 draft.tidy();
 takeUp();

@@ -1,10 +1,17 @@
-// One item on the desk: which answer and which criterion have the attention, and what is judged.
+// One item on the desk: which answer, criterion and norm have the attention, and what is judged.
 
+import { reachWide } from "../wide.js";
 import * as answer from "./answer.js";
 import { enableBoard, showBoard } from "./board.js";
+import { choose as chooseOption, isPair, lean } from "./choice.js";
 import { Clock } from "./clock.js";
 import { choose } from "./conflict.js";
+import * as edit from "./edit.js";
 import { Keeper } from "./keeper.js";
+import { markPassage } from "./modes.js";
+import * as norms from "./norms.js";
+import { contradiction, mistake, openParts } from "./objections.js";
+import { forgetQuotes, paintQuotes } from "./quotes.js";
 import { say } from "./words.js";
 
 export class Item {
@@ -15,7 +22,9 @@ export class Item {
     this.cards = answer.cards(form);
     this.card = this.cards[0];
     this.scaleNumber = 0;
-    this.ranking = false;
+    this.normNumber = 0;
+    // What keys mean beside their usual meaning: "rank", "norms", or "".
+    this.mode = "";
     this.warned = false;
     this.keeper = this.#keeper();
     const kept = this.keeper.begin(data.draft);
@@ -24,9 +33,13 @@ export class Item {
     form.querySelector("[data-skip-open]").hidden = this.version !== null;
     this.clock = new Clock(kept?.ms ?? 0);
     enableBoard(form, () => this.changed());
-    form.addEventListener("input", () => this.changed());
+    reachWide(form);
+    form.addEventListener("input", (event) => this.#typed(event.target));
     form.addEventListener("focusin", (event) => this.#attend(event.target));
     form.addEventListener("pointerover", (event) => this.#preview(event.target));
+    // A press on the button that marks a passage must leave the passage selected.
+    form.addEventListener("mousedown", (event) => event.target.closest("[data-mark]") && event.preventDefault());
+    form.addEventListener("click", (event) => this.#clicked(event.target));
     this.show();
     if (kept) this.status(say("draft"));
   }
@@ -34,10 +47,20 @@ export class Item {
   close() {
     this.clock.stop();
     this.keeper.close();
+    forgetQuotes();
   }
 
   get payload() {
     return { ...answer.collect(this.form), active_ms: Math.round(this.clock.ms) };
+  }
+
+  get isPair() {
+    return isPair(this.form);
+  }
+
+  /** The norm that has the attention. */
+  get norm() {
+    return norms.norms(this.card)[this.normNumber];
   }
 
   changed() {
@@ -63,7 +86,7 @@ export class Item {
 
   /** Put attention on a card, as keys do. */
   focus(card) {
-    this.#mark(card, null);
+    this.#mark(card);
     card.focus({ preventScroll: true });
   }
 
@@ -85,72 +108,72 @@ export class Item {
     const radio = scale?.querySelector(`input[value="${value}"]`);
     if (!radio) return;
     radio.checked = true;
-    this.announce(
-      `${this.card.dataset.answer}, ${scale.querySelector("[data-name]").textContent}: ${radio.closest("label").textContent}`,
-    );
+    const name = scale.querySelector("[data-name]").textContent;
+    this.announce(`${this.card.dataset.answer}, ${name}: ${radio.closest("label").textContent}`);
     if (this.scaleNumber + 1 < answer.scales(this.card).length) this.scaleNumber += 1;
     else this.move(1);
     this.changed();
   }
 
-  /** Give the card a place (0 for none) while ranking, and go on to the next card. */
-  rank(place) {
-    const select = answer.placeOf(this.card);
-    if (place > this.cards.length) return;
-    select.value = place || "";
-    this.announce(`${this.card.dataset.answer}: ${place || "–"}`);
-    if (this.card === this.cards.at(-1)) this.ranking = false;
-    else this.move(1);
+  /** Compare the two answers: "A", "B" (again for more), "equal" or "bad". */
+  compare(name) {
+    const side = { A: -1, B: 1 }[name];
+    const words = side ? lean(this.form, side) : chooseOption(this.form, name);
+    this.announce(words);
     this.changed();
   }
 
-  toggleEdit(card) {
-    if (card.querySelector("[data-editor]").hidden) answer.startEdit(card);
-    else answer.leaveEdit(card);
-  }
-
-  /** Go from a text field back to its card. */
+  /** Go from a text field back to its card, or to its norm. */
   leaveField(field) {
+    const norm = field.closest("[data-norm]");
+    if (norm) return norm.querySelector("[type=radio]:checked").focus();
     const card = field.closest("[data-answer]") ?? this.card;
-    answer.leaveEdit(card);
+    edit.leaveEdit(card);
     this.focus(card);
   }
 
-  setRanking(on) {
-    this.ranking = on && Boolean(answer.placeOf(this.card));
+  setMode(mode) {
+    this.mode = mode === "rank" && !answer.placeOf(this.card) ? "" : mode;
     this.show();
   }
 
   show() {
     answer.showState(this.form);
     showBoard(this.form, this.card);
-    const what = this.#openParts().join(", ");
+    const what = openParts(this.form).join(", ");
     this.form.querySelector("[data-missing]").textContent = what ? say("open", { what }) : say("complete");
-    const mode = document.querySelector("[data-rank-mode]");
-    mode.hidden = !this.ranking;
-    mode.textContent = say("rankMode", { letter: this.card.dataset.answer, first: 1, last: this.cards.length });
+    const doubt = this.form.querySelector("[data-contradiction]");
+    if (doubt) doubt.textContent = contradiction(this.form, answer.collect(this.form));
+    this.#showMode();
     this.#markScale();
+    this.#showQuotes();
   }
 
-  /** What keeps the answer from being sent, in words; "" when nothing does. */
+  /** What keeps the answer from being sent, as {text, place, card}; null when nothing does. A doubt is at its place already. */
   objection() {
     const collected = answer.collect(this.form);
-    const place = answer.gap(collected);
-    if (place) return say("gap", { place });
-    const parts = this.#openParts();
-    if (!parts.length || this.warned || answer.isEmpty(collected)) return "";
+    const wrong = mistake(this.form, collected);
+    if (wrong || this.warned) return wrong;
+    const doubt = contradiction(this.form, collected);
+    const parts = openParts(this.form);
+    if (!doubt && !parts.length) return null;
     this.warned = true;
-    return say("sendAnyway", { what: parts.join(", ") });
+    const sentences = [
+      doubt && say("contradictionAnyway", { what: doubt }),
+      parts.length && say("sendAnyway", { what: parts.join(", ") }),
+    ];
+    return { text: sentences.filter(Boolean).join(" ") };
   }
 
-  problem(text, place = "") {
+  problem(text, place = "", card = this.card) {
     const spots = [...this.form.querySelectorAll(`[data-problem="${place}"]`)];
-    const seen = spots.find((spot) => spot.closest("[data-answer]") === this.card) ?? spots[0];
+    const seen = spots.find((spot) => spot.closest("[data-answer]") === card) ?? spots[0];
     for (const spot of [this.form.querySelector('[data-problem=""]'), seen]) {
       if (!spot) continue;
       spot.textContent = text;
       spot.hidden = false;
     }
+    if (place) seen?.scrollIntoView({ block: "nearest" });
   }
 
   clearProblems() {
@@ -168,7 +191,7 @@ export class Item {
   }
 
   lock(on) {
-    for (const part of this.form.querySelectorAll(".answers, .board, .rationale")) part.inert = on;
+    for (const part of this.form.querySelectorAll(".answers, .order, .rationale")) part.inert = on;
     for (const button of this.form.querySelectorAll(".send button")) button.disabled = on;
   }
 
@@ -194,26 +217,42 @@ export class Item {
     });
   }
 
-  #openParts() {
-    const { scores, places } = answer.open(this.form);
-    const parts = [];
-    if (scores) parts.push(say("missingScores", { count: scores }));
-    if (places) parts.push(say("missingPlaces", { count: places }));
-    return parts;
+  #typed(target) {
+    if (target.matches("[data-wording]")) edit.showEdit(target.closest("[data-answer]"), { typing: true });
+    this.changed();
+  }
+
+  #clicked(target) {
+    const card = target.closest("[data-answer]");
+    const button = target.closest("button");
+    if (!card || !button) return;
+    if (button.matches("[data-flag]")) answer.toggleFlag(card);
+    else if (button.matches("[data-edit]")) edit.isEditing(card) ? edit.leaveEdit(card) : edit.startEdit(card);
+    else if (button.matches("[data-reset]")) edit.resetEdit(card);
+    else if (button.matches("[data-unreset]")) edit.undoReset(card);
+    else if (button.matches("[data-mark]")) {
+      this.#attend(button);
+      return markPassage(this);
+    }
+    this.changed();
   }
 
   #attend(target) {
     const card = target.closest("[data-answer]");
-    if (card) this.#mark(card, target.closest("[data-criterion]"));
+    if (card) this.#mark(card, target.closest("[data-criterion]"), target.closest("[data-norm]"));
   }
 
-  #mark(card, scale) {
+  #mark(card, scale = null, norm = null) {
     const all = answer.scales(card);
     if (scale) this.scaleNumber = all.indexOf(scale);
     else if (card !== this.card || this.scaleNumber >= all.length) {
       const unscored = all.findIndex((each) => !each.querySelector("input:checked"));
       this.scaleNumber = Math.max(0, unscored);
     }
+    if (norm) {
+      this.normNumber = norms.norms(card).indexOf(norm);
+      this.mode = "norms";
+    } else if (this.mode === "norms" && (scale || card !== this.card)) this.mode = "";
     this.card = card;
     for (const each of this.cards) each.classList.toggle("is-current", each === card);
     this.show();
@@ -224,10 +263,28 @@ export class Item {
     answer.scales(this.card)[this.scaleNumber]?.classList.add("is-current");
   }
 
+  #showMode() {
+    const norm = this.mode === "norms" ? this.norm : null;
+    for (const each of norms.norms(this.form)) each.classList.toggle("is-current", each === norm);
+    // Under a pointer that is pressed nothing may move, or it would be let go over something else.
+    if (document.activeElement.matches(":focus-visible")) norms.openText(this.form, norm);
+    const hint = this.form.querySelector("[data-mode]");
+    hint.hidden = !this.mode;
+    const letter = this.card.dataset.answer;
+    if (norm) hint.textContent = say("normMode", { letter, norm: norms.nameOf(norm) });
+    else if (this.mode) hint.textContent = say("rankMode", { letter, first: 1, last: this.cards.length });
+  }
+
+  #showQuotes() {
+    const marked = this.cards.flatMap((card) => norms.norms(card).map((norm) => ({ card, quote: norms.quoteOf(norm) })));
+    paintQuotes(marked.filter(({ quote }) => quote));
+  }
+
   /** While the pointer is over a value, its words are shown. */
   #preview(target) {
-    const notch = target.closest(".notch");
     answer.showState(this.form);
-    if (notch) notch.closest("[data-criterion]").querySelector("[data-anchor]").textContent = notch.dataset.words;
+    const value = target.closest("[data-words]");
+    const line = value?.closest("[data-criterion], [data-chooser]")?.querySelector("[data-anchor], [data-choice-words]");
+    if (line) line.textContent = value.dataset.words;
   }
 }

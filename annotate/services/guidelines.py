@@ -1,0 +1,62 @@
+"""A project's instructions: publishing a new version, and who has read which."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import Exists, OuterRef
+
+from annotate.models import GuidelineReading, GuidelineVersion, Project, User
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a rater is to read before they go on.
+
+    :param guideline: the newest version.
+    :param known: the version that they read last; None on their first visit.
+    """
+
+    guideline: GuidelineVersion
+    known: GuidelineVersion | None
+
+
+def to_read(*, user: User, project: Project) -> Reading | None:
+    """The instructions that are to be put before the rater; None where they know all that must be read."""
+    versions = list(
+        project.guidelines.order_by("-number").annotate(
+            read=Exists(GuidelineReading.objects.filter(guideline=OuterRef("pk"), user=user))
+        )
+    )
+    known = next((version for version in versions if version.read), None)
+    unread = versions if known is None else versions[: versions.index(known)]
+    if any(version.must_read for version in unread) or (unread and known is None):
+        return Reading(versions[0], known)
+    return None
+
+
+def mark_read(*, user: User, guideline: GuidelineVersion) -> None:
+    """Note that a rater has read a version of the instructions; a second time changes nothing."""
+    GuidelineReading.objects.bulk_create([GuidelineReading(user=user, guideline=guideline)], ignore_conflicts=True)
+
+
+def known_to(*, user: User, project: Project) -> GuidelineVersion | None:
+    """The newest version that the rater has read; the newest of all where they have read none."""
+    read = GuidelineReading.objects.filter(guideline=OuterRef("pk"), user=user)
+    return project.guidelines.annotate(read=Exists(read)).order_by("-read", "-number").first()
+
+
+def publish(
+    *, project: Project, text: str, translations: dict[str, Any], must_read: bool, actor: User
+) -> GuidelineVersion:
+    """Add a version, in the caller's transaction, which holds the project's row."""
+    newest = project.guidelines.order_by("-number").first()
+    return GuidelineVersion.objects.create(
+        project=project,
+        number=newest.number + 1 if newest else 1,
+        text=text,
+        translations=translations,
+        must_read=must_read,
+        created_by=actor,
+    )

@@ -1,0 +1,127 @@
+"""What a rater may be given: which slots, in which order, and why there is none.
+
+What is open to everybody is offered by *priority* (:mod:`annotate.services.items`), or, for a share of the
+claims, in the order of a *lottery* that is drawn when a slot is made: judgements of those items are a fair
+sample of the pool, whatever the priorities are.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models.functions import Now
+from django.utils.translation import gettext as _
+
+from annotate.models import Edit, Project, Skip, Slot, User
+from annotate.models.judgements import COUNTED
+from annotate.services import qualification
+from annotate.services.standing import counts
+
+
+def offers(*, user: User, project: Project, ahead: bool, at_random: bool = False) -> list[QuerySet[Slot]]:
+    """Where the rater's next slot is looked for, in this order.
+
+    :param ahead: whether it is for after the one at work: then nothing is taken from another rater's hands.
+    :param at_random: whether what is open to everybody is offered in an order that nothing has decided.
+    """
+    found = [reserved(user=user, project=project)]
+    if not has_quota(user=user, project=project):
+        order = "lottery" if at_random else "priority"
+        found.append(available(user=user, project=project).order_by(order, "id"))
+        if not ahead:
+            found.append(_held_ahead(user, project))
+    return found
+
+
+def available(*, user: User, project: Project) -> QuerySet[Slot]:
+    """Slots open to everybody, free or with an expired lease, that the rater may take; the next one first."""
+    expired = Q(state=Slot.State.LEASED, lease_expires_at__lt=Now()) & ~Q(rater=user)
+    return _permitted(user, project).filter(Q(state=Slot.State.FREE) | expired)
+
+
+def reserved(*, user: User, project: Project) -> QuerySet[Slot]:
+    """Slots made on demand for the rater that they have not skipped."""
+    return (
+        Slot.objects.filter(project=project, reserved_for=user, state=Slot.State.FREE)
+        .exclude(Exists(Skip.objects.filter(slot=OuterRef("pk"), rater=user)))
+        .order_by("priority", "id")
+    )
+
+
+def _held_ahead(user: User, project: Project) -> QuerySet[Slot]:
+    """Slots that other raters' pages have fetched and nobody has opened."""
+    return _permitted(user, project).filter(state=Slot.State.LEASED, ahead=True).exclude(rater=user)
+
+
+def _permitted(user: User, project: Project) -> QuerySet[Slot]:
+    """Open slots for everybody whose items the rater has not had, skipped, or written a part of."""
+    had = Slot.objects.filter(item=OuterRef("item"), rater=user)
+    skipped = Skip.objects.filter(slot__item=OuterRef("item"), rater=user)
+    wrote = Edit.objects.filter(edited__entries__item=OuterRef("item"), revision__judgement__rater=user)
+    return (
+        Slot.objects.filter(project=project, state__in=[Slot.State.FREE, Slot.State.LEASED], reserved_for__isnull=True)
+        .exclude(Exists(had))
+        .exclude(Exists(skipped))
+        .exclude(Exists(wrote))
+        .order_by("priority", "id")
+    )
+
+
+def has_quota(*, user: User, project: Project) -> bool:
+    """Whether the rater has as many of the items that count as one rater may have, those in hand included."""
+    if project.quota is None:
+        return False
+    # No more rows are counted than the answer needs.
+    return Slot.objects.filter(COUNTED, project=project, rater=user)[: project.quota].count() >= project.quota
+
+
+def choose_project(*, user: User, projects: Iterable[Project]) -> Project | None:
+    """A project that has something for the rater; None where none has.
+
+    One in which they are at work comes first. Among the others each has the same chance, however large it is.
+    """
+    projects = list(projects)
+    at_work = Slot.objects.filter(project__in=projects, state=Slot.State.LEASED, rater=user, ahead=False)
+    held = set(at_work.values_list("project", flat=True))
+    in_hand = [project for project in projects if project.pk in held]
+    open_to_them = in_hand or [project for project in projects if _has_something(user, project)]
+    return secrets.choice(open_to_them) if open_to_them else None
+
+
+def _has_something(user: User, project: Project) -> bool:
+    if project.paused_at is not None:
+        return False
+    trial = qualification.trial(user=user, project=project)
+    if trial is not None and not trial.passed:
+        return trial.next_key is not None
+    ahead = Slot.objects.filter(project=project, state=Slot.State.LEASED, rater=user, ahead=True)
+    return ahead.exists() or any(offer.exists() for offer in offers(user=user, project=project, ahead=False))
+
+
+def _withheld(user: User, project: Project) -> str:
+    """Why the rater is given nothing although something is left; empty where that is not so."""
+    if project.paused_at is not None:
+        held_ahead = Slot.objects.filter(project=project, state=Slot.State.LEASED, rater=user)
+        left = any(o.exists() for o in (reserved(user=user, project=project), _permitted(user, project), held_ahead))
+        return _("The project is paused. Items appear here again when a lead goes on with it.") if left else ""
+    if has_quota(user=user, project=project) and _permitted(user, project).exists():
+        return _("You have judged as many items as one person may here. Thank you! The rest is for others.")
+    return ""
+
+
+def why_none(*, user: User, project: Project) -> str:
+    """Why there is nothing for the rater to do, when :func:`claim` found nothing."""
+    if waiting := qualification.why_waiting(user=user, project=project):
+        return waiting
+    now = counts(project)
+    if now.total == 0:
+        return _("No items have been prepared yet. They appear here as soon as the model has written answers.")
+    if withheld := _withheld(user, project):
+        return withheld
+    if now.done == now.total:
+        return _("Every item of this project is judged. Thank you!")
+    if _permitted(user, project).filter(state=Slot.State.LEASED).exists():
+        return _("Others are judging what is left. If one of them gives an item back, it appears here by itself.")
+    return _("What is left was judged or skipped by you: the rest is for others.")

@@ -1,0 +1,208 @@
+"""How raters fare, in figures: each for themselves, and all for the leads.
+
+Every mean comes with the number of judgements that it is over. Agreement with others is taken over the
+newest shared items only, so that the page of a large project opens as fast as that of a small one.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import combinations
+from typing import Any
+
+from django.db.models import Aggregate, Avg, Count, F, FloatField, QuerySet, Sum
+from django.db.models.functions import Now
+
+from annotate.models import (
+    AnswerKey,
+    Check,
+    Flag,
+    Item,
+    Judgement,
+    JudgementRevision,
+    Membership,
+    Project,
+    Purpose,
+    Skip,
+    User,
+)
+from annotate.services import checks, places, qualification
+from annotate.services.qualification import Trial
+
+WEEK = timedelta(days=7)
+SHARED = 300
+"""Items judged by several people that agreement between raters is taken over."""
+FEW = 20
+"""Judgements below which a mean says little."""
+
+
+class Median(Aggregate):
+    """The middle value; of two middle ones their mean."""
+
+    function = "PERCENTILE_CONT"
+    template = "%(function)s(0.5) WITHIN GROUP (ORDER BY %(expressions)s)"
+    output_field = FloatField()
+
+
+@dataclass(frozen=True)
+class Share:
+    """A mean agreement from 0 to 1 over n judgements; None where there are none."""
+
+    mean: float | None
+    n: int
+
+    @property
+    def few(self) -> bool:
+        """Whether it is over so little that it says little."""
+        return self.n < FEW
+
+
+@dataclass(frozen=True)
+class Own:
+    """What a rater sees of their own work in a project."""
+
+    judged: int
+    this_week: int
+    median_ms: float | None
+    with_self: Share
+    with_gold: Share
+    """Over gold items that were revealed."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A member as leads see their work."""
+
+    membership: Membership
+    judged: int
+    active_ms: int
+    median_ms: float | None
+    with_gold: Share
+    with_self: Share
+    with_others: Share
+    """n counts items."""
+    flags: int
+    skips: int
+    trial: Trial | None
+    """Where they stand in the qualification, if they need it."""
+
+
+@dataclass(frozen=True)
+class SharedItem:
+    """An item that several people judged."""
+
+    item: Item
+    revisions: list[JudgementRevision] = field(default_factory=list)
+
+    @property
+    def disagreement(self) -> float | None:
+        """Of its judgements; None where they cannot be compared."""
+        return places.disagreement(self.revisions)
+
+
+def own(*, user: User, project: Project) -> Own:
+    """A rater's own view."""
+    judged = Judgement.objects.filter(rater=user, slot__project=project)
+    of_rater = Check.objects.filter(judgement__in=judged)
+    return Own(
+        judged=judged.count(),
+        this_week=judged.filter(created_at__gte=Now() - WEEK).count(),
+        median_ms=_current(project).filter(judgement__rater=user).aggregate(median=Median("active_ms"))["median"],
+        with_self=_share(of_rater.filter(earlier__isnull=False)),
+        with_gold=_share(checks.revealed_gold(user=user, project=project).filter(checks.COUNTING)),
+    )
+
+
+def table(project: Project, shared: Sequence[SharedItem]) -> list[Row]:
+    """Every person of a project with their figures, by name.
+
+    :param shared: as :func:`shared_items` gives them.
+    """
+    judged = Judgement.objects.filter(slot__project=project)
+    work = _by_rater(
+        _current(project), "judgement__rater", n=Count("pk"), total=Sum("active_ms"), median=Median("active_ms")
+    )
+    of_project = Check.objects.filter(judgement__in=judged).order_by()
+    means = {"mean": Avg("agreement"), "n": Count("pk")}
+    gold = _by_rater(of_project.filter(checks.COUNTING, key__use=AnswerKey.Use.GOLD), "judgement__rater", **means)
+    again = _by_rater(of_project.filter(earlier__isnull=False), "judgement__rater", **means)
+    flagged = Flag.objects.filter(revision__judgement__in=judged, revision__number=F("revision__judgement__version"))
+    flags = _by_rater(flagged, "revision__judgement__rater", n=Count("pk"))
+    skips = _by_rater(Skip.objects.filter(slot__project=project), "rater", n=Count("pk"))
+    others = _with_others(shared)
+    people = project.memberships.filter(user__kind=User.Kind.HUMAN).select_related("user").order_by("user__username")
+    nobody: dict[str, Any] = {"mean": None, "n": 0, "total": 0, "median": None}
+
+    def row(member: Membership) -> Row:
+        who = member.user_id
+        did = work.get(who, nobody)
+        return Row(
+            membership=member,
+            judged=did["n"],
+            active_ms=did["total"],
+            median_ms=did["median"],
+            with_gold=_of(gold.get(who, nobody)),
+            with_self=_of(again.get(who, nobody)),
+            with_others=others.get(who, Share(None, 0)),
+            flags=flags.get(who, nobody)["n"],
+            skips=skips.get(who, nobody)["n"],
+            trial=_trial(member, project),
+        )
+
+    return [row(member) for member in people]
+
+
+def shared_items(project: Project) -> list[SharedItem]:
+    """The newest items that at least two people judged, with their judgements that count, the newest first."""
+    second = Judgement.objects.filter(slot__project=project, slot__number=1, slot__purpose=Purpose.COLLECT)
+    newest = list(second.order_by("-pk").values_list("item", flat=True)[:SHARED])
+    items = Item.objects.select_related("prompt", "project").in_bulk(newest)
+    found = {pk: SharedItem(items[pk]) for pk in newest}
+    revisions = _current(project).filter(
+        judgement__item__in=newest, judgement__slot__number__isnull=False, judgement__rater__kind=User.Kind.HUMAN
+    )
+    for revision in (
+        revisions.select_related("judgement__rater").prefetch_related("ranks", "scores").order_by("judgement_id")
+    ):
+        found[revision.judgement.item_id].revisions.append(revision)
+    return [item for item in found.values() if len(item.revisions) > 1]
+
+
+def _with_others(shared: Iterable[SharedItem]) -> dict[int, Share]:
+    """Each rater's mean agreement with each other one on each item, over the items."""
+    by_rater: dict[int, list[float]] = defaultdict(list)
+    for item in shared:
+        on_item: dict[int, list[float]] = defaultdict(list)
+        for first, second in combinations(item.revisions, 2):
+            found = places.agreement(first, second)
+            if found is not None:
+                on_item[first.judgement.rater_id].append(found)
+                on_item[second.judgement.rater_id].append(found)
+        for rater, values in on_item.items():
+            by_rater[rater].append(sum(values) / len(values))
+    return {rater: Share(sum(values) / len(values), len(values)) for rater, values in by_rater.items()}
+
+
+def _current(project: Project) -> QuerySet[JudgementRevision]:
+    return JudgementRevision.objects.filter(judgement__slot__project=project, number=F("judgement__version"))
+
+
+def _by_rater(records: QuerySet[Any], rater: str, **figures: Any) -> dict[int, dict[str, Any]]:
+    return {row[rater]: row for row in records.order_by().values(rater).annotate(**figures)}
+
+
+def _share(found: QuerySet[Check]) -> Share:
+    return _of(found.aggregate(mean=Avg("agreement"), n=Count("pk")))
+
+
+def _of(figures: dict[str, Any]) -> Share:
+    return Share(figures["mean"], figures["n"])
+
+
+def _trial(member: Membership, project: Project) -> Trial | None:
+    if member.role != Membership.Role.RATER or member.qualified_at is not None:
+        return None
+    return qualification.trial_of(member, project)
