@@ -155,8 +155,8 @@ def test_the_history_shows_who_did_what_and_links_to_it(client: Client, left: Tu
     client.force_login(left.stage.alice)
     client.post(reverse("promote", args=["garden", 1]))
     html = client.get(reverse("history", args=["garden"])).content.decode()
-    assert 'promoted: <a href="/p/garden/generations/1">generation</a>' in html
-    assert f'took a snapshot: <a href="/p/garden/snapshots/{left.snapshot.pk}">snapshot</a>' in html
+    assert 'promoted: <a class="in-text" href="/p/garden/generations/1">generation</a>' in html
+    assert f'took a snapshot: <a class="in-text" href="/p/garden/snapshots/{left.snapshot.pk}">snapshot</a>' in html
 
 
 def test_the_history_is_chosen_by_person_change_and_day(client: Client, left: Turn) -> None:
