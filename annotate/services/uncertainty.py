@@ -22,26 +22,26 @@ ITEMS_AT_ONCE = 2_000
 """Items of one run, the next in the queue first: scoring all of a large pool would hold the worker for hours."""
 
 
-def unscored(project: Project, reward_model: RewardModel) -> QuerySet[Item]:
-    """Items with an open slot that this reward model has not scored, in the order in which they are offered."""
-    open_slots = Slot.objects.filter(OPEN, item=OuterRef("pk"), purpose=Item.Purpose.COLLECT)
+def unscored(project: Project, reward_model: RewardModel) -> QuerySet[Slot]:
+    """Open slots of items that this reward model has not scored, in the order in which they are offered."""
     signals = Signal.objects.filter(completion=OuterRef("completion"), reward_model=reward_model)
-    without = ItemCompletion.objects.filter(~Exists(signals), item=OuterRef("pk"))
-    first = Subquery(open_slots.order_by("priority").values("priority")[:1])
-    items = Item.objects.filter(project=project, purpose=Item.Purpose.COLLECT).annotate(next=first)
-    return items.filter(Exists(without), next__isnull=False).order_by("next", "pk")
+    without = ItemCompletion.objects.filter(~Exists(signals), item=OuterRef("item"))
+    slots = Slot.objects.filter(OPEN, project=project, purpose=Item.Purpose.COLLECT)
+    return slots.filter(Exists(without)).order_by("priority", "id")
 
 
 def answers(run: Run) -> Iterator[dict[str, Any]]:
     """The rows of ``data/answers.parquet`` of a run."""
     assert run.reward_model is not None
-    chosen = list(unscored(run.project, run.reward_model).select_related("prompt")[:ITEMS_AT_ONCE])
+    slots = unscored(run.project, run.reward_model).values_list("item", flat=True)
+    chosen = list(dict.fromkeys(slots[: ITEMS_AT_ONCE * run.project.overlap]))[:ITEMS_AT_ONCE]
+    items = Item.objects.select_related("prompt").in_bulk(chosen)
     texts = defaultdict(list)
     entries = ItemCompletion.objects.filter(item__in=chosen).order_by("item", "position")
     for pk, text in entries.values_list("item_id", "completion__text"):
         texts[pk].append(text)
-    for item in chosen:
-        yield {"row_id": str(item.pk), "messages": item.prompt.messages, "responses": texts[item.pk]}
+    for pk in chosen:
+        yield {"row_id": str(pk), "messages": items[pk].prompt.messages, "responses": texts[pk]}
 
 
 def register(run: Run, rows: Iterable[Mapping[str, Any]]) -> None:

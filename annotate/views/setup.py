@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib import messages
@@ -96,24 +97,24 @@ def settings(request: SignedInRequest, slug: str) -> HttpResponse:
 def pause(request: SignedInRequest, slug: str) -> HttpResponse:
     """Hand out no items any more."""
     project = get_project(request, slug, role=LEAD)
-    try:
-        projects.pause(project=project, actor=request.user)
-        messages.success(request, _("The project is paused. Raters finish what they hold and get nothing new."))
-    except Refused as refusal:
-        messages.error(request, str(refusal))
-    return redirect("settings", slug=slug)
+    said = _("The project is paused. Raters finish what they hold and get nothing new.")
+    return _switched(request, project, projects.pause, said)
 
 
 @require_POST
 def resume(request: SignedInRequest, slug: str) -> HttpResponse:
     """Hand out items again."""
     project = get_project(request, slug, role=LEAD)
+    return _switched(request, project, projects.resume, _("The project goes on: raters get items again."))
+
+
+def _switched(request: SignedInRequest, project: Project, switch: Callable[..., None], said: str) -> HttpResponse:
     try:
-        projects.resume(project=project, actor=request.user)
-        messages.success(request, _("The project goes on: raters get items again."))
+        switch(project=project, actor=request.user)
+        messages.success(request, said)
     except Refused as refusal:
         messages.error(request, str(refusal))
-    return redirect("settings", slug=slug)
+    return redirect("settings", slug=project.slug)
 
 
 def _first_form() -> SetupForm:
