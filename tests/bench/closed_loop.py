@@ -66,9 +66,7 @@ async def _drive(addresses: Sequence[str], cookies: Sequence[dict[str, str]], se
 
 async def _work(address: str, cookies: dict[str, str], begin: float, end: float, waits: Waits) -> None:
     headers = {"X-CSRFToken": cookies["csrftoken"], "Cookie": "; ".join(f"{k}={v}" for k, v in cookies.items())}
-    async with aiohttp.ClientSession(
-        f"{address}/p/garden/", headers=headers, cookie_jar=aiohttp.DummyCookieJar()
-    ) as web:
+    async with aiohttp.ClientSession(address, headers=headers, cookie_jar=aiohttp.DummyCookieJar()) as web:
         piece = await _piece(web, "rate/next")
         while time.perf_counter() < end:
             asked = time.perf_counter()

@@ -59,8 +59,10 @@ def run() -> list[Bar]:
 
         small = world(prompts=0, overlap=OVERLAP, random_share=RANDOM_SHARE).project
         raters = members(small, RATERS)
-        cookies = sessions(raters)
         site.set_passwords()
+        for rater in raters:
+            rater.refresh_from_db()  # a session ends with the password under which it began
+        cookies = sessions(raters)
         fill(small, items=SMALL)
         count_again()
         with _web_servers(folder) as servers:
