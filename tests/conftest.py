@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
+from django.utils import translation
 
 from annotate.embedded import services_running
 
@@ -15,6 +16,13 @@ from annotate.embedded import services_running
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the browser's tests last: Playwright leaves an event loop running, beside which no other can be run."""
     items.sort(key=lambda item: "e2e" in item.path.parts)
+
+
+@pytest.fixture(autouse=True)
+def own_language() -> Iterator[None]:
+    """Forget the language of a test's last request, which Django's test client leaves behind in its thread."""
+    yield
+    translation.deactivate()
 
 
 @pytest.fixture(scope="session")
