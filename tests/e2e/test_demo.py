@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 180.0
 SECOND_START_SECONDS = 15.0
 LEFT_SECONDS = 10.0
+RUN_LEFT_SECONDS = 45.0
 BACK_SECONDS = 30.0
 CRASH_LOOP_SECONDS = 60.0
 
@@ -91,6 +92,13 @@ class Demo:
                     found.append(" ".join(process.cmdline()))
         return found
 
+    def wait_for_the_end_of(self, words: tuple[str, ...], seconds: float) -> None:
+        """Wait until no process with one of the words in its command line is left."""
+        deadline = time.monotonic() + seconds
+        while left := [line for line in self.processes() if any(word in line for word in words)]:
+            assert time.monotonic() < deadline, left
+            time.sleep(0.2)
+
     def page(self) -> str:
         """What the site answers to a stranger."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/", timeout=10) as response:
@@ -154,12 +162,11 @@ def test_a_killed_site_takes_its_processes_with_it_and_starts_again(demo: Demo):
     with demo.running() as (process, _):
         process.kill()
         process.wait()
-        deadline = time.monotonic() + LEFT_SECONDS
-        while any("annotate.serve" in line or "celery" in line for line in demo.processes()):
-            assert time.monotonic() < deadline, demo.processes()
-            time.sleep(0.2)
+        demo.wait_for_the_end_of(("annotate.serve", "celery"), LEFT_SECONDS)
     with demo.running():
         assert "Password" in demo.page()
+    # A run's process whose worker was killed ends itself once nobody renews its lease.
+    demo.wait_for_the_end_of(("--run-dir",), RUN_LEFT_SECONDS)
     assert demo.processes() == []
 
 

@@ -132,6 +132,7 @@ def test_changed_instructions_wait_for_the_next_item_and_take_nothing_that_was_t
     sign_in(page, live_server.url, dora)
     page.clock.run_for(1_000)
     page.get_by_role("button", name="I have read them: start").click()
+    expect(page.get_by_role("dialog")).to_have_count(0)  # until then the page beneath takes no typing
     stage.project.guidelines.create(number=2, text="Prefer the answer that lasts.")
     page.get_by_label("Why, if you like").fill("Typed before the change.")
     page.clock.fast_forward(5 * 60 * 1000)
