@@ -17,6 +17,7 @@ from django.db.models.functions import Now
 
 from annotate.models import Judgement, Project, Purpose, Slot, Tally, User
 from annotate.models.judgements import COUNTED
+from annotate.prepared import Prepared
 
 COUNTED_AT_ONCE = 5_000
 """Slots of a project that is counted as one looks."""
@@ -26,6 +27,7 @@ LEAST_REST = timedelta(seconds=20)
 SHOWN_AT_ONCE = 10
 
 DONE = Q(state=Slot.State.DONE)
+_counted = Prepared(lambda user, project: Tally.objects.filter(Q(rater=user) | Q(rater__isnull=True), project=project))
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def standing(*, user: User, project: Project) -> Standing:
     unchanged. So all that a rater judged counts as theirs, and what they judged moves the project's share
     only ten at a time.
     """
-    tallies = {t.rater_id: t for t in Tally.objects.filter(Q(rater=user) | Q(rater__isnull=True), project=project)}
+    tallies = {tally.rater_id: tally for tally in _counted(user=user.pk, project=project.pk)}
     whole, own = tallies.get(None), tallies.get(user.pk)
     if whole is None:
         now = _counted_now(project)

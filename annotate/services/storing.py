@@ -50,8 +50,9 @@ WITH sent AS (
 ), worded AS (
     INSERT INTO annotate_completion (prompt_id, edit_of_id, text, finish_reason, sampling, engine, engine_version,
                                      created_at)
-    SELECT %(prompt)s, completion, text, '', '{}', '', '', statement_timestamp()
-    FROM jsonb_to_recordset(%(edits)s) AS _(completion bigint, text text)
+    SELECT item.prompt_id, completion, wording, '', '{}', '', '', statement_timestamp()
+    FROM annotate_item item, jsonb_to_recordset(%(edits)s) AS _(completion bigint, wording text)
+    WHERE item.id = %(item)s
     RETURNING id, edit_of_id
 ), edited AS (
     INSERT INTO annotate_edit (revision_id, completion_id, edited_id)
@@ -100,8 +101,8 @@ def store(
         "ranks": _rows(payload.ranks, "place"),
         "flags": _rows(payload.flags, "note"),
         "norms": Jsonb(norms),
-        "prompt": slot.item.prompt_id,
-        "edits": _rows(payload.edits, "text"),
+        "item": slot.item_id,
+        "edits": _rows(payload.edits, "wording"),
     }
     with connection.cursor() as cursor:
         cursor.execute(STORE, values)
