@@ -125,6 +125,8 @@ HONE_OPENAI_MODEL = environment.text("HONE_OPENAI_MODEL", required=HONE_ENGINE =
 # People
 
 AUTH_USER_MODEL = "annotate.User"
+AUTHENTICATION_BACKENDS = ["annotate.sessions.Backend"]
+SESSION_ENGINE = "annotate.sessions"
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "login"

@@ -91,7 +91,7 @@ def begin_session(request: HttpRequest, user: User) -> None:
     The time does not slide: a page left open renews its lease by itself, and would renew the session with it.
     Sessions that are over are deleted here, since nothing else does it.
     """
-    login(request, user, backend="django.contrib.auth.backends.ModelBackend")
+    login(request, user)
     request.session.clear_expired()
     request.session.set_expiry(timezone.now() + timedelta(seconds=settings.SESSION_COOKIE_AGE))
 
