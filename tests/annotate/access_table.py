@@ -86,6 +86,10 @@ TABLE: dict[tuple[str, str], tuple[int, int, int, int, int]] = {
     ("reward_model", "GET"): (IN, 404, 403, 200, 200),
     ("snapshot", "GET"): (IN, 404, 403, 200, 200),
     ("export", "GET"): (IN, 404, 403, 200, 200),
+    ("snapshot_card", "GET"): (IN, 404, 403, 200, 200),
+    ("snapshot_difference", "GET"): (IN, 404, 403, 200, 200),
+    ("recipe", "GET"): (IN, 404, 403, 200, 200),
+    ("recipe", "POST"): (IN, 404, 403, 422, 422),
     ("prompts", "GET"): (IN, 404, 403, 200, 200),
     ("prompt", "GET"): (IN, 404, 403, 200, 200),
     ("add_prompts", "GET"): (IN, 404, 403, 200, 200),
@@ -200,8 +204,10 @@ class Stage:
                 return [left.generation.number]
             case "reward_model":
                 return [left.reward_model.number]
-            case "snapshot" | "export":
+            case "snapshot" | "snapshot_card" | "snapshot_difference":
                 return [left.snapshot.pk]
+            case "export":
+                return [left.snapshot.pk, "trl-preference", "train.jsonl"]
             case "prompt":
                 return [left.completion.prompt_id]
             case "completion":

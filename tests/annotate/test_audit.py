@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db import transaction
@@ -77,9 +78,10 @@ def address_of(name: str, key: list[object]) -> str:
     return reverse(name) if name == "new_project" else reverse(name, args=["garden", *key])
 
 
-CHANGES: dict[str, tuple[Callable[[Turn], list[object]], dict[str, str], str]] = {
+CHANGES: dict[str, tuple[Callable[[Turn], list[object]], dict[str, Any], str]] = {
     # address: what it names beside the project, form, action
     "launch": (lambda left: ["generate"], {"splits": "train"}, "launched generate"),
+    "recipe": (fresh_judgements, {"kinds": "human", "parts": "order", "splits": ["train", "dev", "test"]}, "froze"),
     "take_snapshot": (fresh_judgements, {"name": "again"}, "froze"),
     "run_cancel": (waiting_run, {}, "cancelled"),
     "run_resume": (failed_run, {}, "resumed"),
