@@ -8,8 +8,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from itertools import groupby, islice
+from typing import Any
 
-from django.db.models import QuerySet
+import orjson
+from django.db import connection
+from django.db.models import QuerySet, TextField
+from django.db.models.functions import Cast
 
 from annotate.formats.writing.ranking import Ranking
 from annotate.models import Comparison, JudgementRevision, Snapshot
@@ -19,11 +23,13 @@ from annotate.services.recipe import Recipe, recipe_of
 
 CHUNK = 2000
 """Records that are read at once."""
-COLUMNS = (
-    *("pk", "prompt_id", "prompt__split", "prompt__messages", "chosen_id", "chosen__text", "rejected_id"),
-    *("rejected__text", "source", "strength", "batch"),
-    *("chosen__generation__number", "rejected__generation__number"),
-)
+COLUMNS = {
+    **{"pk": "int8", "prompt_id": "int8", "prompt__split": "text", "chat": "text"},
+    **{"chosen_id": "int8", "chosen__text": "text", "rejected_id": "int8", "rejected__text": "text"},
+    **{"source": "text", "strength": "float8", "batch": "text"},
+    **{"chosen__generation__number": "int4", "rejected__generation__number": "int4"},
+}
+"""What is read of a comparison, with PostgreSQL's types."""
 
 
 def rankings(snapshot: Snapshot, left_out: Counter[str] | None = None) -> Iterator[Ranking]:
@@ -59,14 +65,19 @@ def by_item(revisions: QuerySet[JudgementRevision], recipe: Recipe, left_out: Co
 
 
 def of_comparisons(comparisons: QuerySet[Comparison]) -> Iterator[Ranking]:
-    """Imported pairs as rankings of two."""
-    rows = comparisons.order_by("pk").values_list(*COLUMNS).iterator(chunk_size=CHUNK)
-    for pk, prompt, split, messages, chosen, better, rejected, worse, source, strength, batch, upper, lower in rows:
+    """Imported pairs as rankings of two.
+
+    Read by COPY, which sends rows while they are worked on: no other query may be made on the connection meanwhile.
+    """
+    wanted = comparisons.order_by("pk").annotate(chat=Cast("prompt__messages", TextField())).values_list(*COLUMNS)
+    for pk, prompt, split, chat, chosen, better, rejected, worse, source, strength, batch, upper, lower in _copied(
+        wanted, list(COLUMNS.values())
+    ):
         yield Ranking(
             row_id=f"comparison-{pk}",
             prompt_id=str(prompt),
             split=split,
-            messages=messages,
+            messages=orjson.loads(chat),
             responses=[better, worse],
             ranks=[1, 2],
             kind="comparison",
@@ -76,6 +87,13 @@ def of_comparisons(comparisons: QuerySet[Comparison]) -> Iterator[Ranking]:
             models=[_model(upper), _model(lower)],
             provenance={"completions": [chosen, rejected], "comparison": pk, "batch": batch},
         )
+
+
+def _copied(records: QuerySet[Any, Any], types: list[str]) -> Iterator[tuple[Any, ...]]:
+    sql, parameters = records.query.sql_with_params()
+    with connection.cursor() as cursor, cursor.copy(f"COPY ({sql}) TO STDOUT", parameters) as copy:
+        copy.set_types(types)
+        yield from copy.rows()
 
 
 def _model(generation: int | None) -> str:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 FILE_TYPES = ("jsonl", "parquet", "csv")
-BATCH_BYTES = 8 << 20
+BATCH_BYTES = 2 << 20
 """JSON of the rows that become one row group of Parquet."""
 FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 """What a cell begins with that spreadsheets take for a formula (OWASP, "CSV Injection")."""
