@@ -30,6 +30,11 @@ KINDS = {
     "both bad": _("“all are bad”"),
     "comparison": _("imported pairs"),
 }
+RULES = {
+    "every rater": _("Every rater"),
+    "majority": _("Majority"),
+    "reliability": _("Reliability"),
+}
 FORMS = {
     "trl-preference": _("Pairs with the prompt apart, as chats: RewardTrainer and DPOTrainer of TRL"),
     "trl-preference-plain": _("The same as plain text"),

@@ -58,6 +58,7 @@ def snapshot(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
             for name, form in FORMS.items()
         ],
         "card": body(snapshot),
+        "rule": words.RULES.get(snapshot.recipe.get("aggregation")),
         "reward_models": snapshot.reward_models.order_by("number"),
         "others": snapshot.project.snapshots.exclude(pk=snapshot.pk),
         "comparisons": snapshot.comparison_entries.count(),

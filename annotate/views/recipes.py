@@ -19,7 +19,7 @@ from annotate.services.looking import look
 from annotate.services.recipe import PARTS, Recipe, parse_recipe, recipe_of
 from annotate.services.selection import raters_of, sources_of
 from annotate.services.snapshots import create_snapshot
-from annotate.views.dataset_words import described
+from annotate.views.dataset_words import RULES, described
 
 INVALID = 422
 PART_WORDS = {
@@ -28,19 +28,11 @@ PART_WORDS = {
     "norms": gettext_lazy("verdicts on norms"),
     "both bad": gettext_lazy("“all are bad”"),
 }
-RULES = (
-    ("every rater", gettext_lazy("Every rater"), gettext_lazy("Each judgement stands for itself.")),
-    (
-        "majority",
-        gettext_lazy("Majority"),
-        gettext_lazy("Of two answers, the one that more raters put first; else a tie."),
-    ),
-    (
-        "reliability",
-        gettext_lazy("Reliability"),
-        gettext_lazy("The same, raters weighing as far as they agree with others."),
-    ),
-)
+RULE_HELP = {
+    "every rater": gettext_lazy("Each judgement stands for itself."),
+    "majority": gettext_lazy("Of two answers, the one that more raters put first; else a tie."),
+    "reliability": gettext_lazy("The same, raters weighing as far as they agree with others."),
+}
 WHOLE = ("min_raters", "guideline_from", "shortest", "longest", "seed")
 DECIMAL = ("min_strength", "norm_weight")
 TEXT = ("since", "until", "licence")
@@ -105,7 +97,7 @@ def _page(
         ],
         "sources": [(source, source in imported, *_mix(wanted, source)) for source in sources],
         "parts": [(part, PART_WORDS[part], part in wanted.parts) for part in PARTS],
-        "rules": [(value, label, help, value == wanted.aggregation) for value, label, help in RULES],
+        "rules": [(rule, label, RULE_HELP[rule], rule == wanted.aggregation) for rule, label in RULES.items()],
         "split_choices": [(split.value, split.label, split.value in wanted.splits) for split in Split],
         "raters": raters_of(project),
         "tags_text": ", ".join(wanted.tags),

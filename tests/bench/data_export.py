@@ -27,7 +27,7 @@ MEGABYTES = 300.0
 PROMPTS = """
 INSERT INTO annotate_prompt (id, project_id, messages, tags, split, dedup_hash, created_at)
 SELECT %(prompt)s + n, %(project)s,
-       jsonb_build_array(jsonb_build_object('role', 'user', 'content', 'Question number ' || n || ': what is it, and why?')),
+       jsonb_build_array(jsonb_build_object('role', 'user', 'content', 'Question number ' || n || ': what is it?')),
        '{}', (ARRAY['train', 'dev', 'test'])[1 + n %% 3], %(project)s || '-' || n, now()
 FROM generate_series(1, %(count)s / %(a_prompt)s) n
 """
@@ -64,7 +64,7 @@ def bars(project: Any, count: int = COMPARISONS) -> list[Bar]:
         out = Path(folder) / "lines"
         form = ("export", f"{project.slug}/measured", "--format", "trl-preference", "--out")
         lines = _command(*form, str(out), "--file-type", "jsonl")
-        written = sum(1 for path in out.rglob("*.jsonl") for _line in open(path, "rb"))
+        written = sum(path.read_bytes().count(b"\n") for path in out.rglob("*.jsonl"))
         shutil.rmtree(out)
         parquet = _command(*form, str(out), "--file-type", "parquet")
     if written != count:
