@@ -22,7 +22,7 @@ from psycopg.errors import DiskFull
 
 from annotate.formats.reading.catalogue import AUTO, BY_NAME, Format, Parsed, Recognised, parsed, recognise
 from annotate.formats.reading.opening import Progress
-from annotate.formats.reading.problems import Unreadable
+from annotate.formats.reading.problems import Unreadable, storable
 from annotate.formats.reading.rows import Row
 from annotate.models import Project
 from annotate.services import Refused
@@ -70,7 +70,7 @@ class Report:
         """Count a record that does not go in, and list it where there is room."""
         self.counts["bad" if bad else "left_out"] += 1
         if len(self.problems) < LISTED:
-            self.problems.append((line, reason, bad))
+            self.problems.append((line, storable(reason), bad))
 
 
 class BadRows(Refused):

@@ -122,7 +122,7 @@ def receive(*, project: Project, upload: UploadedFile, source: str, licence: str
     return made
 
 
-def change(*, of: Import, format: str, mapping: Mapping[str, str], skip_bad: bool) -> None:
+def change(*, of: Import, actor: User, format: str, mapping: Mapping[str, str], skip_bad: bool) -> None:
     """Read a file another way than it was recognised, and have it checked again.
 
     :raises Refused: when there is no such format, or the import does not wait for anybody.
@@ -132,7 +132,9 @@ def change(*, of: Import, format: str, mapping: Mapping[str, str], skip_bad: boo
     columns = set(BY_NAME[format].columns)
     kept = {name: column for name, column in mapping.items() if name in columns and column}
     fields = {"format": format, "mapping": kept, "skip_bad": skip_bad}
-    _move(of, [Import.State.READY, Import.State.FAILED], Import.State.CHECKING, **fields)
+    with transaction.atomic():
+        _move(of, [Import.State.READY, Import.State.FAILED], Import.State.CHECKING, **fields)
+        audit.record("changed import", of, actor=actor, project=of.project, **fields)
     _go_on(of)
 
 

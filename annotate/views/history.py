@@ -28,6 +28,7 @@ ACTIONS = {
     "brought back key": _("brought back"),
     "cancelled": _("cancelled"),
     "changed": _("changed"),
+    "changed import": _("changed"),
     "changed password": _("changed the password"),
     "changed role": _("changed the role"),
     "confirmed import": _("confirmed"),

@@ -71,7 +71,9 @@ def change(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     kept = {name: columns[column] for name, column in mapping.items() if column in columns and column != name}
     try:
         skip_bad = "skip_bad" in request.POST
-        imports.change(of=found, format=request.POST.get("format", ""), mapping=kept, skip_bad=skip_bad)
+        imports.change(
+            of=found, actor=request.user, format=request.POST.get("format", ""), mapping=kept, skip_bad=skip_bad
+        )
     except Refused as refusal:
         messages.error(request, str(refusal))
     return redirect("import", slug=slug, pk=pk)

@@ -25,7 +25,7 @@ SEED = 7
 ROWS_A_SECOND = 5_000.0
 PEAK_MB = 300.0
 SECONDS_BETWEEN_LOOKS = 0.05
-WORDS = (
+WORDS = (  # noqa: SIM905
     "the of a to in is that it for was on are with as be this have from or one had by word but not what all were we "
     "when your can said there use an each which she do how their if will up other about out many then them these so"
 ).split()

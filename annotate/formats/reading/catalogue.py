@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,11 +14,13 @@ from django.utils.translation import gettext_lazy as lazy
 
 from annotate.formats.reading import research, tools, trl
 from annotate.formats.reading.opening import Progress, Record, records
-from annotate.formats.reading.problems import LeftOut, Unreadable, Wrong
+from annotate.formats.reading.problems import LeftOut, Unreadable, Wrong, storable
 from annotate.formats.reading.rows import TURN, Row
 
 LOOKED_AT = 20
 """Records by which a format is recognised."""
+MOST_COLUMNS = 200
+"""That can be mapped."""
 AUTO = "auto"
 Text = str | Promise
 
@@ -170,7 +172,8 @@ def recognise(source: Path | BinaryIO, mapping: Mapping[str, str] | None = None)
     except Unreadable:
         if not values:
             raise
-    return _recognise(values, list(columns))
+    found = _recognise(values, [name for name in columns if name == storable(name)][:MOST_COLUMNS])
+    return replace(found, reason=storable(found.reason))
 
 
 def _recognise(values: Sequence[Mapping[str, Any]], columns: list[str]) -> Recognised:
@@ -178,7 +181,7 @@ def _recognise(values: Sequence[Mapping[str, Any]], columns: list[str]) -> Recog
         return Recognised(None, _("No record of it can be read."), 0.0, columns)
     for candidate in CATALOGUE:
         fitting = [v for v in values if _has_columns(candidate, v) and candidate.fits(v)]
-        if len(fitting) * 2 > len(values):
+        if fitting and len(fitting) * 2 >= len(values):
             good = sum(not outcome.bad for outcome in (parse(candidate, Record(0, v), {}) for v in fitting))
             names = [next(n for n in group if n in fitting[0]) for group in candidate.needs] or sorted(fitting[0])[:6]
             reason = _("It has %(columns)s; %(good)d of the first %(all)d records can be read so.") % {

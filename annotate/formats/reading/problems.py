@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 
+def storable(text: str) -> str:
+    """A text of a file as a report may keep it: what no database takes is replaced."""
+    return text.encode("utf-8", "replace").decode().replace("\x00", "\N{REPLACEMENT CHARACTER}")
+
+
 class Unreadable(Exception):
     """The file cannot be read, or not beyond a place in it; the message is one sentence.
 
