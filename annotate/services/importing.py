@@ -17,7 +17,6 @@ from typing import Any
 from django.db import OperationalError, transaction
 from django.utils import translation
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 from psycopg.errors import DiskFull
 
 from annotate.formats.reading.catalogue import AUTO, BY_NAME, Format, Parsed, Recognised, parsed, recognise
@@ -256,8 +255,8 @@ def in_words(counts: Mapping[str, int]) -> Sequence[str]:
     new, known, changed = (counts.get(name, 0) for name in ("new", "known", "changed"))
     left_out, bad, ties = (counts.get(name, 0) for name in ("left_out", "bad", "ties"))
     phrases = [
-        ngettext("%(count)d new", "%(count)d new", new) % {"count": new},
-        ngettext("%(count)d known already", "%(count)d known already", known) % {"count": known},
+        _("%(count)d new") % {"count": new},
+        _("%(count)d known already") % {"count": known},
     ]
     for count, phrase in (
         (changed, _("%(count)d here in another form, kept as they were")),

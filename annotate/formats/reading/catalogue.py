@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy as lazy
+from django.utils.translation import gettext_lazy
 
 from annotate.formats.reading import research, tools, trl
 from annotate.formats.reading.opening import Progress, Record, records
@@ -71,20 +71,28 @@ def _is_tree(value: Mapping[str, Any]) -> bool:
 
 
 CATALOGUE = (
-    Format("label-studio", lazy("Label Studio tasks"), tools.label_studio, [["data"], ["annotations", "completions"]]),
-    Format("oasst", lazy("OpenAssistant message trees"), research.tree, [["prompt", "replies"]], fits=_is_tree),
     Format(
-        "arena", lazy("Chatbot Arena battles"), research.battle, [["conversation_a"], ["conversation_b"], ["winner"]]
+        "label-studio",
+        gettext_lazy("Label Studio tasks"),
+        tools.label_studio,
+        [["data"], ["annotations", "completions"]],
+    ),
+    Format("oasst", gettext_lazy("OpenAssistant message trees"), research.tree, [["prompt", "replies"]], fits=_is_tree),
+    Format(
+        "arena",
+        gettext_lazy("Chatbot Arena battles"),
+        research.battle,
+        [["conversation_a"], ["conversation_b"], ["winner"]],
     ),
     Format(
         "arena-columns",
-        lazy("Chatbot Arena battles, outcomes in columns"),
+        gettext_lazy("Chatbot Arena battles, outcomes in columns"),
         research.battle_in_columns,
         [["prompt"], ["response_a"], ["response_b"], ["winner_model_a"], ["winner_model_b"], ["winner_tie"]],
     ),
     Format(
         "helpsteer",
-        lazy("HelpSteer preferences (−3 to 3)"),
+        gettext_lazy("HelpSteer preferences (−3 to 3)"),
         research.helpsteer,
         [
             ["prompt", "context"],
@@ -95,38 +103,53 @@ CATALOGUE = (
     ),
     Format(
         "ultrafeedback",
-        lazy("UltraFeedback: completions with scores"),
+        gettext_lazy("UltraFeedback: completions with scores"),
         research.ultrafeedback,
         [["instruction", "prompt"], ["completions"]],
         fits=_has_scores,
     ),
-    Format("ranked", lazy("Ranked lists"), trl.ranked, [["prompt", "messages"], ["responses"], ["ranks"]]),
+    Format("ranked", gettext_lazy("Ranked lists"), trl.ranked, [["prompt", "messages"], ["responses"], ["ranks"]]),
     Format(
         "trl-preference",
-        lazy("Preference with a prompt (TRL)"),
+        gettext_lazy("Preference with a prompt (TRL)"),
         trl.preference,
         [["prompt"], ["chosen"], ["rejected"]],
         ["strength"],
     ),
     Format(
-        "hh", lazy("Transcripts (HH-RLHF)"), trl.transcripts, [["chosen"], ["rejected"]], ["strength"], _is_transcript
+        "hh",
+        gettext_lazy("Transcripts (HH-RLHF)"),
+        trl.transcripts,
+        [["chosen"], ["rejected"]],
+        ["strength"],
+        _is_transcript,
     ),
     Format(
-        "trl-implicit", lazy("Preference, prompt inside (TRL)"), trl.implicit, [["chosen"], ["rejected"]], ["strength"]
+        "trl-implicit",
+        gettext_lazy("Preference, prompt inside (TRL)"),
+        trl.implicit,
+        [["chosen"], ["rejected"]],
+        ["strength"],
     ),
-    Format("trl-unpaired", lazy("Answers with labels (TRL)"), trl.unpaired, [["prompt"], ["completion"], ["label"]]),
-    Format("argilla", lazy("Argilla records with rankings"), tools.argilla, [], fits=_has_ranking),
+    Format(
+        "trl-unpaired", gettext_lazy("Answers with labels (TRL)"), trl.unpaired, [["prompt"], ["completion"], ["label"]]
+    ),
+    Format("argilla", gettext_lazy("Argilla records with rankings"), tools.argilla, [], fits=_has_ranking),
     Format(
         "prompt-completion",
-        lazy("Demonstrations: prompt and completion"),
+        gettext_lazy("Demonstrations: prompt and completion"),
         trl.demonstration,
         [["prompt"], ["completion"]],
     ),
     Format(
-        "chat", lazy("Demonstrations: whole chats"), trl.chat, [["messages", "conversations"]], fits=_ends_with_answer
+        "chat",
+        gettext_lazy("Demonstrations: whole chats"),
+        trl.chat,
+        [["messages", "conversations"]],
+        fits=_ends_with_answer,
     ),
-    Format("completions", lazy("Answers of models, not judged"), trl.completion, [["prompt"], ["completion"]]),
-    Format("prompts", lazy("Prompts"), trl.prompt, [["prompt", "messages"]], ["reference", "tags"]),
+    Format("completions", gettext_lazy("Answers of models, not judged"), trl.completion, [["prompt"], ["completion"]]),
+    Format("prompts", gettext_lazy("Prompts"), trl.prompt, [["prompt", "messages"]], ["reference", "tags"]),
 )
 """Those that are told by more come first."""
 BY_NAME = {each.name: each for each in CATALOGUE}
