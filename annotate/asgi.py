@@ -11,6 +11,7 @@ from django.urls import get_resolver
 
 from annotate import environment
 from annotate.bodies import limited
+from annotate.uploads import most_bytes
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "annotate.settings")
 
@@ -18,7 +19,7 @@ missing = [name for name in ("SECRET_KEY", "ALLOWED_HOSTS") if not environment.t
 if missing and not settings.DEBUG:
     raise ImproperlyConfigured(f"Set {' and '.join(missing)} in the environment: DEBUG is off.")
 
-application = limited(get_asgi_application(), settings.MAX_BODY_BYTES)  # type: ignore[arg-type]
+application = limited(get_asgi_application(), most_bytes)  # type: ignore[arg-type]
 
 # Every page is loaded before the server says that it runs; else the first visitors after a restart wait for it.
 get_resolver().url_patterns  # noqa: B018

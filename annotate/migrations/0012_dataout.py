@@ -19,7 +19,7 @@ LISTS = ["annotate_snapshotrevision", "annotate_snapshotcomparison"]
 
 
 class Migration(migrations.Migration):
-    dependencies = [("annotate", "0010_tallies")]
+    dependencies = [("annotate", "0011_datain")]
 
     operations = [
         migrations.RunSQL(FUNCTION, "DROP FUNCTION hone_snapshot_closed();"),

@@ -11,6 +11,7 @@ from itertools import groupby, islice
 from typing import Any
 
 import orjson
+from django.core.exceptions import EmptyResultSet
 from django.db import connection
 from django.db.models import QuerySet, TextField
 from django.db.models.functions import Cast
@@ -26,7 +27,7 @@ CHUNK = 2000
 COLUMNS = {
     **{"pk": "int8", "prompt_id": "int8", "prompt__split": "text", "chat": "text"},
     **{"chosen_id": "int8", "chosen__text": "text", "rejected_id": "int8", "rejected__text": "text"},
-    **{"source": "text", "strength": "float8", "batch": "text"},
+    **{"source": "text", "strength": "float8", "weight": "float8", "batch": "text"},
     **{"chosen__generation__number": "int4", "rejected__generation__number": "int4"},
 }
 """What is read of a comparison, with PostgreSQL's types."""
@@ -70,9 +71,8 @@ def of_comparisons(comparisons: QuerySet[Comparison]) -> Iterator[Ranking]:
     Read by COPY, which sends rows while they are worked on: no other query may be made on the connection meanwhile.
     """
     wanted = comparisons.order_by("pk").annotate(chat=Cast("prompt__messages", TextField())).values_list(*COLUMNS)
-    for pk, prompt, split, chat, chosen, better, rejected, worse, source, strength, batch, upper, lower in _copied(
-        wanted, list(COLUMNS.values())
-    ):
+    for row in _copied(wanted, list(COLUMNS.values())):
+        pk, prompt, split, chat, chosen, better, rejected, worse, source, strength, weight, batch, upper, lower = row
         yield Ranking(
             row_id=f"comparison-{pk}",
             prompt_id=str(prompt),
@@ -84,13 +84,17 @@ def of_comparisons(comparisons: QuerySet[Comparison]) -> Iterator[Ranking]:
             origin="imported",
             source=source,
             strength=strength,
+            weight=weight,
             models=[_model(upper), _model(lower)],
             provenance={"completions": [chosen, rejected], "comparison": pk, "batch": batch},
         )
 
 
 def _copied(records: QuerySet[Any, Any], types: list[str]) -> Iterator[tuple[Any, ...]]:
-    sql, parameters = records.query.sql_with_params()
+    try:
+        sql, parameters = records.query.sql_with_params()
+    except EmptyResultSet:  # Django sees that nothing can be found
+        return
     with connection.cursor() as cursor, cursor.copy(f"COPY ({sql}) TO STDOUT", parameters) as copy:
         copy.set_types(types)
         yield from copy.rows()

@@ -20,6 +20,7 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from annotate.models import Contest, Membership
 from annotate.services import invites
+from tests.annotate.brought import brought
 from tests.annotate.factory import run, user
 from tests.annotate.keyed import contested_key
 from tests.annotate.lineage import Turn
@@ -94,6 +95,13 @@ TABLE: dict[tuple[str, str], tuple[int, int, int, int, int]] = {
     ("prompt", "GET"): (IN, 404, 403, 200, 200),
     ("add_prompts", "GET"): (IN, 404, 403, 200, 200),
     ("add_prompts", "POST"): (IN, 404, 403, 422, 422),
+    ("data", "GET"): (IN, 404, 403, 200, 200),
+    ("data", "POST"): (IN, 404, 403, 422, 422),
+    ("import", "GET"): (IN, 404, 403, 200, 200),
+    ("import_live", "GET"): (IN, 404, 403, 200, 200),
+    ("import_change", "POST"): (IN, 404, 403, 302, 302),
+    ("import_confirm", "POST"): (IN, 404, 403, 302, 302),
+    ("import_take_back", "POST"): (IN, 404, 403, 302, 302),
     ("completion", "GET"): (IN, 404, 403, 200, 200),
     ("judgements", "GET"): (IN, 404, 403, 200, 200),
     ("judgement", "GET"): (IN, 404, 403, 200, 200),
@@ -226,6 +234,8 @@ class Stage:
                 return [left.stage.project.guidelines.get().pk]
             case "change_role" | "remove_member" | "allow_another" | "let_through":
                 return [self._member().pk]
+            case "import" | "import_live" | "import_change" | "import_confirm" | "import_take_back":
+                return [brought(self.left.stage).pk]
             case "revoke_invite":
                 return [self._invited()[0].pk]
         return []

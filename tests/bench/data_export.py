@@ -18,31 +18,8 @@ from typing import Any
 
 from tests.bench.bar import Bar
 
-COMPARISONS = 1_000_000
-A_PROMPT = 10
-"""Comparisons of one prompt."""
 ROWS_A_SECOND = 50_000
 MEGABYTES = 300.0
-
-PROMPTS = """
-INSERT INTO annotate_prompt (id, project_id, messages, tags, split, dedup_hash, created_at)
-SELECT %(prompt)s + n, %(project)s,
-       jsonb_build_array(jsonb_build_object('role', 'user', 'content', 'Question number ' || n || ': what is it?')),
-       '{}', (ARRAY['train', 'dev', 'test'])[1 + n %% 3], %(project)s || '-' || n, now()
-FROM generate_series(1, %(count)s / %(a_prompt)s) n
-"""
-COMPLETIONS = """
-INSERT INTO annotate_completion (id, prompt_id, text, finish_reason, sampling, engine, engine_version, created_at)
-SELECT %(completion)s + n, %(prompt)s + 1 + (n - 1) / (2 * %(a_prompt)s),
-       'Answer number ' || n || repeat(' with a few more words', 4 + n %% 5), '', '{}', '', '', now()
-FROM generate_series(1, 2 * %(count)s) n
-"""
-PAIRS = """
-INSERT INTO annotate_comparison (project_id, prompt_id, chosen_id, rejected_id, source, strength, batch, created_at)
-SELECT %(project)s, %(prompt)s + 1 + (n - 1) / %(a_prompt)s, %(completion)s + 2 * n - 1, %(completion)s + 2 * n,
-       'made', n %% 3, 'made', now()
-FROM generate_series(1, %(count)s) n
-"""
 
 
 @dataclass(frozen=True)
@@ -54,7 +31,7 @@ class Cost:
     """Most memory of its process."""
 
 
-def bars(project: Any, count: int = COMPARISONS) -> list[Bar]:
+def bars(project: Any, count: int) -> list[Bar]:
     """Freeze a project's comparisons and export them by the commands that people use.
 
     :param count: how many comparisons the project has.
@@ -78,29 +55,6 @@ def bars(project: Any, count: int = COMPARISONS) -> list[Bar]:
         Bar(f"Parquet of {what}", count / parquet.seconds, "rows/s", at_least=0),
         Bar(f"snapshot of {what}", frozen.seconds, "s", at_least=0),
     ]
-
-
-def fill(project: Any, count: int) -> None:
-    """Give a project comparisons, written by the database itself.
-
-    :param project: one without prompts.
-    """
-    from django.db import connection, transaction
-
-    values = {"project": project.pk, "count": count, "a_prompt": A_PROMPT}
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SET LOCAL session_replication_role = replica")
-        for name in ("prompt", "completion"):
-            cursor.execute(f"SELECT coalesce(max(id), 0) FROM annotate_{name}")
-            values[name] = cursor.fetchone()[0]
-        for statement in (PROMPTS, COMPLETIONS, PAIRS):
-            cursor.execute(statement, values)
-        for name in ("prompt", "completion"):
-            cursor.execute(
-                f"SELECT setval(pg_get_serial_sequence('annotate_{name}', 'id'), (SELECT max(id) FROM annotate_{name}))"
-            )
-    with connection.cursor() as cursor:
-        cursor.execute("VACUUM ANALYZE")
 
 
 def _command(*words: str) -> Cost:
