@@ -23,6 +23,7 @@ from annotate.models import (
     Contest,
     Generation,
     GuidelineVersion,
+    Import,
     Invite,
     Judgement,
     Membership,
@@ -122,6 +123,11 @@ def get_reward_model(request: SignedInRequest, slug: str, number: int) -> Reward
 def get_snapshot(request: SignedInRequest, slug: str, pk: int) -> Snapshot:
     """A snapshot, for leads."""
     return _of_lead(request, slug, Snapshot.objects.select_related("created_by"), pk=pk)
+
+
+def get_import(request: SignedInRequest, slug: str, pk: int) -> Import:
+    """An import, for leads."""
+    return _of_lead(request, slug, Import.objects.select_related("created_by"), pk=pk)
 
 
 def get_run(request: SignedInRequest, slug: str, pk: uuid.UUID) -> Run:

@@ -16,6 +16,7 @@ from django.urls import get_resolver
 
 from annotate import environment
 from annotate.bodies import limited
+from annotate.uploads import most_bytes
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "annotate.settings")
 
@@ -25,7 +26,7 @@ if missing and not settings.DEBUG:
 
 # No request waits for a connection to the database.
 threads = settings.DATABASES["default"]["OPTIONS"]["pool"]["max_size"]
-application = limited(WSGIMiddleware(get_wsgi_application(), workers=threads), settings.MAX_BODY_BYTES)  # type: ignore[arg-type]
+application = limited(WSGIMiddleware(get_wsgi_application(), workers=threads), most_bytes)  # type: ignore[arg-type]
 
 # Every page is loaded before the server says that it runs; else the first visitors after a restart wait for it.
 get_resolver().url_patterns  # noqa: B018

@@ -7,6 +7,7 @@ anybody could fill the disk. Views have narrower limits (``DATA_UPLOAD_MAX_MEMOR
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Awaitable, Callable
 
 from asgiref.typing import (
     ASGI3Application,
@@ -14,23 +15,29 @@ from asgiref.typing import (
     ASGIReceiveEvent,
     ASGISendCallable,
     ASGISendEvent,
+    HTTPScope,
     Scope,
 )
 
 SENTENCE = b"What was sent is too large for this site.\n"
 
 
-def limited(application: ASGI3Application, most: int) -> ASGI3Application:
+Limit = Callable[[HTTPScope], Awaitable[int]]
+"""The most bytes of a request's body, by what is known before it comes."""
+
+
+def limited(application: ASGI3Application, limit: int | Limit) -> ASGI3Application:
     """Answer 413 to a request whose body is too large, announced or not.
 
     :param application: the ASGI application to protect.
-    :param most: bytes of a body.
+    :param limit: bytes of a body, or what tells them for a request.
     """
 
     async def protected(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         if scope["type"] != "http":
             await application(scope, receive, send)
             return
+        most = limit if isinstance(limit, int) else await limit(scope)
         announced = dict(scope["headers"]).get(b"content-length", b"0")
         if announced.isdigit() and int(announced) > most:
             await _refuse(send)

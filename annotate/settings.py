@@ -74,6 +74,8 @@ TEMPLATES = [
 
 HONE_DATA_DIR = environment.folder("HONE_DATA_DIR", BASE_DIR / "var")
 RUNS_DIR = HONE_DATA_DIR / "runs"
+IMPORTS_DIR = HONE_DATA_DIR / "imports"
+"""Uploaded files of data, each until it was imported or discarded."""
 MODELS_DIR = HONE_DATA_DIR / "models"
 HONE_MODEL_ROOTS = [MODELS_DIR, RUNS_DIR, *environment.folders("HONE_MODEL_ROOTS")]
 """Folders that model folders must lie under; a path from a form or a command reaches nothing else."""
@@ -173,6 +175,8 @@ SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 
 MAX_BODY_BYTES = 16 * 2**20
 """Of anything; held by annotate/bodies.py before Django sees the request."""
+MAX_DATA_BYTES = environment.integer("HONE_MAX_DATA_MIB", 1024, lowest=1, highest=2**20) * 2**20
+"""Of a file of data that a lead uploads; larger ones are for manage.py import_comparisons."""
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 2**19
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 2000
 DATA_UPLOAD_MAX_NUMBER_FILES = 10

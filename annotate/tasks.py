@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from annotate.services import execute, runs, standing
+from annotate.services import execute, imports, runs, standing
 from annotate.services.sweep import sweep as find_unattended
 
 
@@ -23,6 +23,14 @@ def sweep() -> None:
     """Ring again for runs that nobody works on."""
     for run in find_unattended():
         runs.call_worker(run)
+    for found in imports.sweep():
+        imports.call_worker(found)
+
+
+@shared_task(name="annotate.tasks.carry_on_import")
+def carry_on_import(pk: int) -> None:
+    """Check, write or undo an import, unless somebody is at it already."""
+    imports.carry_on(pk)
 
 
 @shared_task(name="annotate.tasks.count")

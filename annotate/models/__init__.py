@@ -14,7 +14,8 @@ from annotate.models.content import (
     Prompt,
     Split,
 )
-from annotate.models.datasets import Comparison, Signal, Snapshot, SnapshotComparison, SnapshotRevision
+from annotate.models.datasets import Comparison, Demonstration, Signal, Snapshot, SnapshotComparison, SnapshotRevision
+from annotate.models.imports import Import
 from annotate.models.judgements import (
     Draft,
     Edit,
@@ -43,12 +44,14 @@ __all__ = [
     "Completion",
     "Contest",
     "Criterion",
+    "Demonstration",
     "Draft",
     "Edit",
     "Flag",
     "Generation",
     "GuidelineReading",
     "GuidelineVersion",
+    "Import",
     "Invite",
     "InviteUse",
     "Item",

@@ -210,6 +210,7 @@ class Prompt(models.Model):
     tags = ArrayField(models.CharField(max_length=50), default=list, blank=True)
     split = models.CharField(max_length=5, choices=Split)
     dedup_hash = models.CharField(max_length=64, help_text=_("SHA-256 of the messages in canonical form."))
+    batch = models.CharField(max_length=80, blank=True, help_text=_("The import that brought it."))
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -283,6 +284,7 @@ class Completion(models.Model):
     seed = models.BigIntegerField(null=True, blank=True)
     engine = models.CharField(max_length=40, blank=True)
     engine_version = models.CharField(max_length=200, blank=True)
+    batch = models.CharField(max_length=80, blank=True, help_text=_("The import that brought it."))
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

@@ -17,18 +17,45 @@ class Comparison(models.Model):
     rejected = models.ForeignKey("annotate.Completion", on_delete=models.RESTRICT, related_name="lost_comparisons")
     source = models.CharField(max_length=80, help_text=_("Where the pair comes from."))
     strength = models.FloatField(null=True, blank=True, help_text=_("How much better, in the source's own unit."))
+    weight = models.FloatField(default=1.0, db_default=1.0, help_text=_("How much it counts beside others."))
+    number = models.PositiveIntegerField(
+        default=1, db_default=1, help_text=_("Among equal pairs: data may say the same twice, for two raters say.")
+    )
+    group = models.PositiveBigIntegerField(
+        null=True, blank=True, help_text=_("Pairs of one ranking share it within their import.")
+    )
     batch = models.CharField(max_length=80, blank=True, help_text=_("The import that brought it."))
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         indexes = [models.Index(fields=["project", "source"])]
         constraints = [
-            models.UniqueConstraint(fields=["batch", "chosen", "rejected"], name="comparison_once_per_batch"),
+            models.UniqueConstraint(fields=["batch", "chosen", "rejected", "number"], name="comparison_once_per_batch"),
+            models.CheckConstraint(name="comparison_weight_positive", condition=Q(weight__gt=0)),
             models.CheckConstraint(name="comparison_of_two", condition=~Q(chosen=F("rejected"))),
         ]
 
     def __str__(self) -> str:
         return f"{self.chosen_id} ≻ {self.rejected_id}"
+
+
+class Demonstration(models.Model):
+    """An answer that was brought to be learned from as it is."""
+
+    project = models.ForeignKey("annotate.Project", on_delete=models.RESTRICT, related_name="demonstrations")
+    completion = models.OneToOneField(
+        "annotate.Completion", on_delete=models.RESTRICT, related_name="demonstration", verbose_name=_("completion")
+    )
+    source = models.CharField(max_length=80, help_text=_("Where the answer comes from."))
+    weight = models.FloatField(default=1.0, db_default=1.0, help_text=_("How much it counts beside others."))
+    batch = models.CharField(max_length=80, blank=True, help_text=_("The import that brought it."))
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.CheckConstraint(name="demonstration_weight_positive", condition=Q(weight__gt=0))]
+
+    def __str__(self) -> str:
+        return f"demonstration {self.completion_id}"
 
 
 class Signal(models.Model):

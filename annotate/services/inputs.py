@@ -6,6 +6,7 @@ Their hashes are kept in the run's row, so that a later attempt works on what th
 from __future__ import annotations
 
 import shutil
+from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,7 +16,7 @@ from django.utils.translation import gettext as _
 from annotate.models import Run, Split
 from annotate.services import Refused, uncertainty
 from annotate.services.files import run_folder
-from annotate.services.snapshots import rankings
+from annotate.services.rows import rankings
 from policy.contract import PROMPTS_FILE
 from rewardmodel.contract import ANSWERS_FILE, RANKINGS_FILE
 from rewardmodel.publish import file_sha256, whole_file, write_json
@@ -34,6 +35,9 @@ RANKINGS = pa.schema(
     ]
 )
 ANSWERS = pa.schema([("row_id", pa.string()), ("messages", MESSAGES), ("responses", pa.list_(pa.string()))])
+
+ROWS_AT_ONCE = 10_000
+"""Rankings that are held in memory while they are written."""
 
 
 def prepare(run: Run) -> None:
@@ -79,8 +83,9 @@ def _write(run: Run, folder: Path) -> None:
 def _write_rankings(run: Run, path: Path) -> None:
     assert run.snapshot is not None
     with whole_file(path) as temporary, pq.ParquetWriter(temporary, RANKINGS) as writer:
-        rows = [vars(ranking) for ranking in rankings(run.snapshot)]
-        writer.write_table(pa.Table.from_pylist(rows, schema=RANKINGS))
+        made = rankings(run.snapshot)
+        while rows := [vars(ranking) for ranking in islice(made, ROWS_AT_ONCE)]:
+            writer.write_table(pa.Table.from_pylist(rows, schema=RANKINGS))
 
 
 def _write_answers(run: Run, path: Path) -> None:

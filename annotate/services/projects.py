@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
+from pydantic import ValidationError
 
 from annotate.models import Criterion, Generation, GuidelineVersion, Membership, Norm, NormVersion, Project, User
 from annotate.services import Refused, audit, files
@@ -70,6 +71,23 @@ def create_project(
             Membership.objects.create(user=actor, project=project, role=Membership.Role.LEAD)
         audit.record("created", project, actor=actor, project=project)
     return project
+
+
+def create_plain_project(*, slug: str, actor: User | None) -> Project:
+    """Make a project that says nothing special, on the model that comes with Hone: data want a place to be.
+
+    :raises Refused: when the slug will not do or is taken, or the model is not there.
+    """
+    described = {"slug": slug, "name": slug, "instructions": _("Rank the answers: the more helpful one goes first.")}
+    try:
+        description = ProjectDescription.model_validate(described)
+    except ValidationError as problem:
+        raise Refused(
+            _("%(slug)s cannot be the name of a project in addresses: letters, digits, - and _ will do.")
+            % {"slug": slug},
+            place="slug",
+        ) from problem
+    return create_project(description=description, base_model=files.stored(default_model()), actor=actor)
 
 
 def manifest_of(folder: Path) -> str:

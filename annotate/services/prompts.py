@@ -6,18 +6,21 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import BinaryIO
 
 from django.db import transaction
 from django.utils.translation import gettext as _
 
+from annotate.formats.reading import jsontext
+from annotate.formats.reading.catalogue import BY_NAME, Parsed, parse, parsed
+from annotate.formats.reading.problems import Unreadable
+from annotate.formats.reading.rows import message_of
 from annotate.models import Project, Prompt, Split, User
 from annotate.services import Refused, audit
 
-ROLES = ("system", "user", "assistant", "tool")
-MAX_PROMPT_CHARACTERS = 200_000
 SPLIT_SHARES = ((Split.TRAIN, 0.7), (Split.DEV, 0.8), (Split.TEST, 1.0))
 """Upper ends of each split's share of the hash range, for prompts that name no split."""
 
@@ -34,8 +37,7 @@ class PromptRow:
     @property
     def dedup_hash(self) -> str:
         """SHA-256 of the messages, blind to differences of white space."""
-        turns = [[m["role"], " ".join(m["content"].split())] for m in self.messages]
-        return hashlib.sha256(json.dumps(turns, ensure_ascii=False).encode()).hexdigest()
+        return dedup_hash(self.messages)
 
 
 @dataclass(frozen=True)
@@ -64,37 +66,37 @@ def read_jsonl(lines: Iterable[str]) -> list[PromptRow]:
 
     :raises BadLines: naming every line that is wrong and why.
     """
+    text = "\n".join(line.rstrip("\r\n") for line in lines).encode("utf-8", "surrogatepass")
+    found = jsontext.objects(io.BufferedReader(io.BytesIO(text)))
+    return _collected(parse(BY_NAME["prompts"], record, {}) for record in found)
+
+
+def read_file(source: Path | BinaryIO) -> list[PromptRow]:
+    """Read prompts from a file of any kind that :mod:`annotate.formats.reading.opening` knows.
+
+    :raises BadLines: naming every line that is wrong and why.
+    :raises Refused: when it cannot be read or holds no prompts.
+    """
+    return _collected(parsed(source, BY_NAME["prompts"]))
+
+
+def _collected(records: Iterable[Parsed]) -> list[PromptRow]:
     rows: list[PromptRow] = []
     problems: list[tuple[int, str]] = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            rows.append(_row(json.loads(line)))
-        except json.JSONDecodeError as problem:
-            problems.append((number, _("not JSON (%(problem)s)") % {"problem": problem.msg}))
-        except RecursionError:
-            problems.append((number, _("too deeply nested")))
-        except ValueError as problem:
-            problems.append((number, str(problem)))
+    try:
+        for record in records:
+            if reason := record.bad or record.left_out:
+                problems.append((record.line, reason))
+            rows += [PromptRow(row.messages, row.reference, row.tags, row.split) for row in record.rows]
+    except Unreadable as problem:
+        if not problem.line:
+            raise Refused(str(problem)) from problem
+        problems.append((problem.line, str(problem).rstrip(".")))
     if problems:
         raise BadLines(problems)
     if not rows:
         raise Refused(_("The file holds no prompts."))
     return rows
-
-
-def read_upload(content: bytes) -> list[PromptRow]:
-    """Read prompts from an uploaded JSON Lines file.
-
-    :raises BadLines: naming every line that is wrong and why.
-    :raises Refused: when it is not UTF-8 text or holds no prompts.
-    """
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as problem:
-        raise Refused(_("The file is not UTF-8 text.")) from problem
-    return read_jsonl(io.StringIO(text))
 
 
 def read_pasted(text: str) -> list[PromptRow]:
@@ -107,48 +109,12 @@ def read_pasted(text: str) -> list[PromptRow]:
     for number, line in enumerate(re.split(r"\r\n|\n|\r", text), start=1):
         if line.strip():
             try:
-                rows.append(PromptRow([_turn({"role": "user", "content": line.strip()})]))
+                rows.append(PromptRow([message_of({"role": "user", "content": line.strip()})]))
             except ValueError as problem:
                 problems.append((number, str(problem)))
     if problems:
         raise BadLines(problems)
     return rows
-
-
-def _row(value: Any) -> PromptRow:
-    if not isinstance(value, dict):
-        raise ValueError(_("not an object"))
-    messages = value.get("messages")
-    if messages is None and isinstance(value.get("prompt"), str):
-        messages = [{"role": "user", "content": value["prompt"]}]
-    if not isinstance(messages, list):
-        raise ValueError(_("no messages and no prompt"))
-    turns = [_turn(m) for m in messages]
-    reference, tags, split = value.get("reference"), value.get("tags") or [], value.get("split") or ""
-    if not (reference is None or isinstance(reference, str)):
-        raise ValueError(_("the reference is not text"))
-    if not _storable(reference or ""):
-        raise ValueError(_("the reference holds characters that cannot be stored"))
-    if not (isinstance(tags, list) and all(isinstance(t, str) and len(t) <= 50 and _storable(t) for t in tags)):
-        raise ValueError(_("the tags are not a list of short words"))
-    if split and split not in Split.values:
-        raise ValueError(_("the split must be train, dev or test"))
-    return PromptRow(turns, reference, tuple(tags), split)
-
-
-def _turn(value: Any) -> dict[str, str]:
-    if not (isinstance(value, dict) and value.get("role") in ROLES and isinstance(value.get("content"), str)):
-        raise ValueError(_("a message needs a role (system, user, assistant, tool) and a content"))
-    content = value["content"]
-    if len(content) > MAX_PROMPT_CHARACTERS:
-        raise ValueError(_("a message is longer than %(longest)d characters") % {"longest": MAX_PROMPT_CHARACTERS})
-    if not _storable(content):
-        raise ValueError(_("a message holds characters that cannot be stored"))
-    return {"role": value["role"], "content": content}
-
-
-def _storable(text: str) -> bool:
-    return "\x00" not in text and not any(0xD800 <= ord(c) <= 0xDFFF for c in text)
 
 
 def add_prompts(*, project: Project, rows: Iterable[PromptRow], actor: User | None) -> ImportReport:
@@ -166,7 +132,7 @@ def add_prompts(*, project: Project, rows: Iterable[PromptRow], actor: User | No
                 messages=row.messages,
                 reference=row.reference,
                 tags=list(row.tags),
-                split=row.split or _split_by_hash(row.dedup_hash),
+                split=row.split or split_by_hash(row.dedup_hash),
                 dedup_hash=row.dedup_hash,
             )
             for row in new
@@ -176,6 +142,13 @@ def add_prompts(*, project: Project, rows: Iterable[PromptRow], actor: User | No
     return ImportReport(new=len(new), known=len(known))
 
 
-def _split_by_hash(dedup_hash: str) -> str:
+def dedup_hash(messages: Sequence[Mapping[str, str]]) -> str:
+    """SHA-256 of a chat, blind to differences of white space: 64 hexadecimal digits."""
+    turns = [[m["role"], " ".join(m["content"].split())] for m in messages]
+    return hashlib.sha256(json.dumps(turns, ensure_ascii=False).encode()).hexdigest()
+
+
+def split_by_hash(dedup_hash: str) -> str:
+    """The split of a prompt that names none: 70 % train, 10 % dev, 20 % test."""
     share = int(dedup_hash[:12], 16) / 16**12
     return next(split for split, upper in SPLIT_SHARES if share < upper)

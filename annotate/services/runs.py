@@ -19,6 +19,7 @@ from django.utils.translation import gettext as _
 from annotate.models import Generation, Project, RewardModel, Run, Snapshot, Split, User
 from annotate.services import Conflict, Refused, audit, files, space, uncertainty
 from annotate.services.generations import serving
+from annotate.services.recipe import Recipe
 from annotate.services.snapshots import create_snapshot
 from policy.contract import EvaluateJob, GenerateJob, ImproveJob, Sampling
 from rewardmodel.contract import JobError, RewardJob, ScoreJob, parse_job
@@ -99,7 +100,7 @@ def launch_train_reward(
     generation = serving(project)
     model = files.check_model_folder(generation.weights_path)
     with transaction.atomic():
-        snapshot = snapshot or create_snapshot(project=project, actor=actor, kinds=kinds)
+        snapshot = snapshot or create_snapshot(project=project, actor=actor, recipe=Recipe(kinds=list(kinds)))
         if not snapshot.counts.get("pairs_train"):
             raise Refused(_("There are no comparisons on training prompts yet: rate more items, then try again."))
         longest = min(RewardJob.max_tokens, files.context_length(model) or RewardJob.max_tokens)

@@ -1,178 +1,172 @@
-"""Snapshots: judgements frozen into rankings that training and exports read.
+"""Snapshots: judgements and imported comparisons frozen into rankings that training and exports read.
 
-How a judgement becomes rankings: its ranks, or where it has none the order of its mean scores, make
-one ranking with ties; each edit makes another, the edited text above the original. Every rater's
-judgement of an item stands for itself, unless an adjudication stands for them all.
+A snapshot lists what it was made from, is named by the SHA-256 of its rankings, and gives the same rankings whenever
+they are made again from the list (:mod:`annotate.services.rows`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
-from django.db import transaction
-from django.db.models import QuerySet
+import orjson
+from django.core.exceptions import EmptyResultSet
+from django.db import connection, transaction
+from django.db.models import Model, QuerySet
 from django.utils.translation import gettext as _
 
-from annotate.models import (
-    Comparison,
-    JudgementRevision,
-    Project,
-    Purpose,
-    Snapshot,
-    SnapshotComparison,
-    SnapshotRevision,
-    User,
-)
+from annotate.formats.writing.ranking import Ranking
+from annotate.models import Project, Prompt, Snapshot, SnapshotComparison, SnapshotRevision, Split, User
 from annotate.services import Refused, audit
-from annotate.services.ondemand import counted_revisions
-from annotate.services.places import places
+from annotate.services.recipe import Recipe, recipe_of, stored_recipe
+from annotate.services.rows import rankings
+from annotate.services.selection import select
+from annotate.services.statistics import Statistics, agreement_within
 
-CHUNK = 2000
 LONGEST_NAME = 80
 """Characters."""
+FIRST_FORM = ("row_id", "prompt_id", "split", "messages", "responses", "ranks", "weight")
+"""Fields that the hash of snapshots of the first form is taken over."""
 
 
-@dataclass(frozen=True)
-class Ranking:
-    """Answers to one prompt in a rater's order."""
+class _Known(Exception):
+    """Takes a snapshot back whose content an earlier one has."""
 
-    row_id: str
-    prompt_id: str
-    split: str
-    messages: list[dict[str, str]]
-    responses: list[str]
-    ranks: list[int | None]
-    weight: float = 1.0
-
-    def pairs(self) -> Iterator[tuple[str, str]]:
-        """Each untied pair of ranked answers, the better one first."""
-        for better, upper in zip(self.responses, self.ranks, strict=True):
-            for worse, lower in zip(self.responses, self.ranks, strict=True):
-                if upper is not None and lower is not None and upper < lower:
-                    yield better, worse
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
 
 
-def create_snapshot(
-    *, project: Project, actor: User | None, name: str = "", kinds: Sequence[str] = (User.Kind.HUMAN,)
-) -> Snapshot:
-    """Freeze the project's current judgements and comparisons.
+def create_snapshot(*, project: Project, actor: User | None, name: str = "", recipe: Recipe | None = None) -> Snapshot:
+    """Freeze what a recipe takes of the project as it is now.
 
     Equal content makes no second snapshot: the earlier one is returned.
 
     :param name: free text; the next of v1, v2, … when empty.
-    :param kinds: whose judgements: of people unless asked otherwise.
+    :param recipe: people's judgements and all imported comparisons unless asked otherwise.
     :raises Refused: when there is nothing to learn from, or the name is taken or will not do.
     """
+    recipe = recipe or Recipe()
     if len(name) > LONGEST_NAME or "\x00" in name:
         raise Refused(_("A snapshot's name has at most %(most)d characters.") % {"most": LONGEST_NAME}, place="name")
     with transaction.atomic():
-        Project.objects.select_for_update().get(pk=project.pk)
-        revisions = list(_current_revisions(project, kinds).values_list("pk", flat=True))
-        comparisons = list(project.comparisons.order_by("pk").values_list("pk", flat=True))
-        digest, counts = hashlib.sha256(), Counter[str]()
-        prompts: dict[str, set[str]] = {"train": set(), "dev": set(), "test": set()}
-        for ranking in _rankings(revisions, comparisons):
-            digest.update(canonical_line(ranking))
-            counts[f"rankings_{ranking.split}"] += 1
-            counts[f"pairs_{ranking.split}"] += sum(1 for _pair in ranking.pairs())
-            prompts[ranking.split].add(ranking.prompt_id)
-        if not sum(count for key, count in counts.items() if key.startswith("pairs_")):
-            raise Refused(
-                _("There are no comparisons yet: rate some items, giving different ranks or scores, and try again.")
-            )
-        sha256 = digest.hexdigest()
-        existing = project.snapshots.filter(sha256=sha256).first()
-        if existing is not None:
-            return existing
-        name = name or f"v{project.snapshots.count() + 1}"
-        if project.snapshots.filter(name=name).exists():
-            raise Refused(_("There is a snapshot %(name)s already.") % {"name": name}, place="name")
-        snapshot = Snapshot.objects.create(
-            project=project,
-            name=name,
-            sha256=sha256,
-            recipe={"kinds": list(kinds), "purposes": [Purpose.COLLECT], "aggregation": "adjudicated or every rater"},
-            counts={**counts, **{f"prompts_{split}": len(ids) for split, ids in prompts.items()}},
-            created_by=actor,
-        )
-        SnapshotRevision.objects.bulk_create(
-            (SnapshotRevision(snapshot=snapshot, revision_id=pk) for pk in revisions), batch_size=CHUNK
-        )
-        SnapshotComparison.objects.bulk_create(
-            (SnapshotComparison(snapshot=snapshot, comparison_id=pk) for pk in comparisons), batch_size=CHUNK
-        )
-        audit.record("froze", snapshot, actor=actor, project=project, sha256=sha256)
+        # Raters' answers, which refer to the project, need not wait for this lock.
+        Project.objects.select_for_update(no_key=True).get(pk=project.pk)
+        try:
+            with transaction.atomic():
+                snapshot = _frozen(project, actor, name, recipe)
+        except _Known as known:
+            return known.snapshot
+        audit.record("froze", snapshot, actor=actor, project=project, sha256=snapshot.sha256)
     return snapshot
 
 
-def rankings(snapshot: Snapshot) -> Iterator[Ranking]:
-    """A snapshot's rankings, rebuilt from the revisions and comparisons that it lists."""
-    return _rankings(
-        snapshot.revision_entries.order_by("revision_id").values_list("revision_id", flat=True),
-        snapshot.comparison_entries.order_by("comparison_id").values_list("comparison_id", flat=True),
+def canonical_line(ranking: Ranking, form: int) -> bytes:
+    """The bytes of a ranking that a snapshot's hash is taken over.
+
+    :param form: version of the snapshot's rows.
+    """
+    if form == 1:
+        fields = {name: value for name, value in asdict(ranking).items() if name in FIRST_FORM}
+        return (json.dumps(fields, ensure_ascii=False, sort_keys=True) + "\n").encode()
+    return orjson.dumps(vars(ranking), option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)
+
+
+@dataclass(frozen=True)
+class SplitCounts:
+    """How much a snapshot holds of one split."""
+
+    split: Split
+    prompts: int
+    rankings: int
+    pairs: int
+
+
+def splits_of(snapshot: Snapshot) -> list[SplitCounts]:
+    """What a snapshot holds, split by split."""
+    counts = snapshot.counts
+    return [
+        SplitCounts(split, *(counts.get(f"{what}_{split}", 0) for what in ("prompts", "rankings", "pairs")))
+        for split in Split
+    ]
+
+
+def content_sha256(snapshot: Snapshot) -> str:
+    """The hash of a snapshot's rankings, made again from what it lists."""
+    _recipe, form = recipe_of(snapshot.recipe)
+    digest = hashlib.sha256()
+    for ranking in rankings(snapshot):
+        digest.update(canonical_line(ranking, form))
+    return digest.hexdigest()
+
+
+def _frozen(project: Project, actor: User | None, name: str, recipe: Recipe) -> Snapshot:
+    """List what the recipe takes, make the rankings of that list, and close the snapshot with their hash."""
+    chosen = select(project, recipe)
+    snapshot = Snapshot.objects.create(
+        project=project,
+        name=secrets.token_hex(16),
+        sha256="",
+        recipe=stored_recipe(recipe),
+        counts={},
+        created_by=actor,
     )
-
-
-def canonical_line(ranking: Ranking) -> bytes:
-    """The bytes of a ranking that a snapshot's hash is taken over."""
-    return (json.dumps(asdict(ranking), ensure_ascii=False, sort_keys=True) + "\n").encode("utf-8", "surrogatepass")
-
-
-def _current_revisions(project: Project, kinds: Sequence[str]) -> QuerySet[JudgementRevision]:
-    counted = counted_revisions(purpose=Purpose.COLLECT, kinds=kinds)
-    return counted.filter(judgement__slot__project=project).order_by("pk")
-
-
-def _rankings(revision_ids: Iterable[int], comparison_ids: Iterable[int]) -> Iterator[Ranking]:
-    for chunk in _chunks(revision_ids):
-        revisions = (
-            JudgementRevision.objects.filter(pk__in=chunk)
-            .select_related("judgement__item__prompt")
-            .prefetch_related("judgement__item__completions", "ranks", "scores", "edits__edited")
-            .order_by("pk")
+    _list(SnapshotRevision, snapshot, "revision_id", chosen.revisions)
+    _list(SnapshotComparison, snapshot, "comparison_id", chosen.comparisons)
+    _recipe, form = recipe_of(snapshot.recipe)
+    digest, statistics, left_out = hashlib.sha256(), Statistics(), Counter[str]()
+    for ranking in rankings(snapshot, left_out):
+        digest.update(canonical_line(ranking, form))
+        statistics.add(ranking)
+    if not statistics.pairs:
+        raise Refused(
+            _("There are no comparisons yet: rate some items, giving different ranks or scores, and try again.")
         )
-        for revision in revisions:
-            yield from _of_revision(revision)
-    for chunk in _chunks(comparison_ids):
-        pairs = Comparison.objects.filter(pk__in=chunk).select_related("prompt", "chosen", "rejected").order_by("pk")
-        for pair in pairs:
-            yield Ranking(
-                row_id=f"comparison-{pair.pk}",
-                prompt_id=str(pair.prompt_id),
-                split=pair.prompt.split,
-                messages=pair.prompt.messages,
-                responses=[pair.chosen.text, pair.rejected.text],
-                ranks=[1, 2],
-            )
+    sha256 = digest.hexdigest()
+    existing = project.snapshots.filter(sha256=sha256).first()
+    if existing is not None:
+        raise _Known(existing)
+    name = name or f"v{project.snapshots.count()}"  # this one is counted
+    if project.snapshots.filter(name=name).exists():
+        raise Refused(_("There is a snapshot %(name)s already.") % {"name": name}, place="name")
+    snapshot.counts = {
+        **statistics.counts(),
+        **_prompts(snapshot),
+        "left_out": [
+            *({"what": one.what, "reason": one.reason, "count": one.count} for one in chosen.left_out),
+            *({"what": "answers", "reason": why, "count": count} for why, count in sorted(left_out.items())),
+        ],
+        "entries": chosen.by_source,
+        "agreement": agreement_within(snapshot, recipe),
+    }
+    snapshot.name, snapshot.sha256 = name, sha256
+    snapshot.save(update_fields=["name", "sha256", "counts"])
+    return snapshot
 
 
-def _of_revision(revision: JudgementRevision) -> Iterator[Ranking]:
-    prompt = revision.judgement.item.prompt
-    texts = {c.pk: c.text for c in revision.judgement.item.completions.all()}
-    ranks = places(revision)
-    order = sorted(texts)
-    shared = {"prompt_id": str(prompt.pk), "split": prompt.split, "messages": prompt.messages}
-    if len(ranks) > 1:
-        yield Ranking(
-            row_id=f"revision-{revision.pk}",
-            responses=[texts[pk] for pk in order],
-            ranks=[ranks.get(pk) for pk in order],
-            **shared,
-        )
-    for edit in sorted(revision.edits.all(), key=lambda e: e.completion_id):
-        yield Ranking(
-            row_id=f"revision-{revision.pk}-edit-{edit.completion_id}",
-            responses=[edit.edited.text, texts[edit.completion_id]],
-            ranks=[1, 2],
-            **shared,
+def _list(through: type[Model], snapshot: Snapshot, column: str, records: QuerySet[Any]) -> None:
+    """Enter records into a snapshot's list, inside the database."""
+    try:
+        sql, parameters = records.order_by("pk").values("pk").query.sql_with_params()
+    except EmptyResultSet:  # Django sees that nothing can be found
+        return
+    table = through._meta.db_table
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO {table} (snapshot_id, {column}) SELECT %s, chosen.id FROM ({sql}) AS chosen(id)",
+            [snapshot.pk, *parameters],
         )
 
 
-def _chunks(ids: Iterable[int]) -> Iterator[list[int]]:
-    ordered = list(ids)
-    for start in range(0, len(ordered), CHUNK):
-        yield ordered[start : start + CHUNK]
+def _prompts(snapshot: Snapshot) -> dict[str, int]:
+    """Prompts by split."""
+    judged = Prompt.objects.filter(items__judgements__revisions__snapshotrevision__snapshot=snapshot)
+    compared = Prompt.objects.filter(comparisons__snapshotcomparison__snapshot=snapshot)
+    splits = judged.order_by().values_list("pk", "split").union(compared.order_by().values_list("pk", "split"))
+    sql, parameters = splits.query.sql_with_params()
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT split, count(*) FROM ({sql}) AS found(id, split) GROUP BY split", parameters)
+        return {f"prompts_{split}": count for split, count in cursor.fetchall()}

@@ -18,6 +18,7 @@ from django.utils.translation import gettext as _
 
 from annotate import markdown as markdown_module
 from annotate.models.content import Criterion, Prompt, Translated
+from annotate.views.dataset_words import KINDS
 
 register = template.Library()
 
@@ -76,6 +77,18 @@ def figure(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return "–" if value is None else str(value)
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+@register.filter
+def last_words(messages: list[dict[str, str]]) -> str:
+    """The beginning of a chat's last message, in a line."""
+    return Truncator(messages[-1]["content"]).chars(GIST) if messages else "–"
+
+
+@register.filter
+def kind_words(kind: str) -> str:
+    """What a ranking was made from."""
+    return str(KINDS.get(kind, kind))
 
 
 @register.filter

@@ -1,16 +1,32 @@
-"""Snapshots and their export."""
+"""Snapshots: what they hold, how they differ, and their export."""
 
 from __future__ import annotations
 
-from django.http import HttpResponse, HttpResponseBadRequest, HttpResponseBase, StreamingHttpResponse
+from typing import Any
+
+from django.http import Http404, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
 
 from annotate.access import SignedInRequest, get_snapshot
-from annotate.models import JudgementRevision, Split
-from annotate.services.export import trl_preference_lines
+from annotate.formats.writing.files import FILE_TYPES
+from annotate.formats.writing.forms import FORMS
+from annotate.models import JudgementRevision, Snapshot, Split
+from annotate.services.card import body, card
+from annotate.services.differences import difference
+from annotate.services.export import download
+from annotate.services.snapshots import splits_of
+from annotate.views import dataset_words as words
 from annotate.views.paging import page_of
+from annotate.views.ranged import ranged
+
+CONTENT_TYPES = {
+    "jsonl": "application/x-ndjson",
+    "parquet": "application/vnd.apache.parquet",
+    "csv": "text/csv; charset=utf-8",
+}
+MOST_DIGITS = 15
 
 
 @require_GET
@@ -23,31 +39,94 @@ def snapshot(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
         .prefetch_related("ranks", "scores")
         .order_by("pk")
     )
+    splits = splits_of(snapshot)
+    held = [row.split for row in splits if row.rankings]
     context = {
         "project": snapshot.project,
         "snapshot": snapshot,
-        "splits": [
+        "splits": splits,
+        "kinds": [(words.KINDS.get(kind, kind), n) for kind, n in snapshot.counts.get("kinds", {}).items()],
+        "origins": list(snapshot.counts.get("sources", {}).items()),
+        "left_out": words.described(snapshot.counts.get("left_out", [])),
+        "forms": [
             {
-                "split": split,
-                "label": label,
-                **{what: snapshot.counts.get(f"{what}_{split}", 0) for what in ("prompts", "rankings", "pairs")},
+                "name": name,
+                "words": words.FORMS[name],
+                "lossless": form.lossless,
+                "files": [(split, [(kind, f"{split}.{kind}") for kind in FILE_TYPES]) for split in held],
             }
-            for split, label in Split.choices
+            for name, form in FORMS.items()
         ],
+        "card": body(snapshot),
+        "rule": words.RULES.get(snapshot.recipe.get("aggregation")),
         "reward_models": snapshot.reward_models.order_by("number"),
+        "others": snapshot.project.snapshots.exclude(pk=snapshot.pk),
         "comparisons": snapshot.comparison_entries.count(),
         "page": page_of(request, entries),
     }
-    return render(request, "lineage/snapshot.html", context)
+    return render(request, "datasets/snapshot.html", context)
 
 
 @require_GET
-def export(request: SignedInRequest, slug: str, pk: int) -> HttpResponseBase:
-    """A snapshot's pairs of one split (``?split=``, training by default) in TRL's preference format."""
+def snapshot_card(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
+    """A snapshot's data set card, as the README.md of a data set on the Hugging Face Hub."""
     snapshot = get_snapshot(request, slug, pk)
-    split = request.GET.get("split", Split.TRAIN)
-    if split not in Split.values:
-        return HttpResponseBadRequest(_("The split must be train, dev or test."))
-    response = StreamingHttpResponse(trl_preference_lines(snapshot, split), content_type="application/x-ndjson")
-    response["Content-Disposition"] = f'attachment; filename="{slug}-{snapshot.sha256[:12]}-{split}.jsonl"'
+    response = HttpResponse(card(snapshot), content_type="text/markdown; charset=utf-8")
+    response["Content-Disposition"] = 'attachment; filename="README.md"'
     return response
+
+
+@require_GET
+def snapshot_difference(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
+    """How a snapshot differs from another one (``?with=``), or else from the one before it."""
+    snapshot = get_snapshot(request, slug, pk)
+    others = snapshot.project.snapshots.exclude(pk=snapshot.pk)
+    other = _named(request, snapshot) or others.filter(created_at__lte=snapshot.created_at).first() or others.first()
+    context: dict[str, Any] = {
+        "project": snapshot.project,
+        "snapshot": snapshot,
+        "other": other,
+        "others": others,
+    }
+    if other is not None:
+        found = difference(other, snapshot)
+        context |= {
+            "difference": found,
+            "changes": [
+                (label, found.judgements.get(name), found.comparisons.get(name))
+                for name, label in (
+                    ("added", _("Added")),
+                    ("removed", _("Removed")),
+                    ("changed", _("Changed")),
+                    ("same", _("The same")),
+                )
+            ],
+            "samples": [
+                (label, found.judgement_samples.get(name, []), found.comparison_samples.get(name, []))
+                for name, label in (("added", _("Added")), ("removed", _("Removed")), ("changed", _("Changed")))
+            ],
+        }
+    return render(request, "datasets/difference.html", context)
+
+
+@require_GET
+def export(request: SignedInRequest, slug: str, pk: int, form: str, file: str) -> HttpResponseBase:
+    """A file of a snapshot's export, as trl-preference/train.jsonl; parts of it by HTTP's Range."""
+    snapshot = get_snapshot(request, slug, pk)
+    split, _dot, file_type = file.partition(".")
+    if form not in FORMS or split not in Split.values or file_type not in FILE_TYPES:
+        raise Http404
+    path, written = download(snapshot, form, split, file_type)
+    name = f"{slug}-{snapshot.sha256[:12]}-{form}-{split}.{file_type}"
+    if written is None:
+        response = HttpResponse(content_type=CONTENT_TYPES[file_type])
+        response["Content-Disposition"] = f'attachment; filename="{name}"'
+        return response
+    return ranged(request, path, etag=written.sha256, content_type=CONTENT_TYPES[file_type], name=name)
+
+
+def _named(request: SignedInRequest, snapshot: Snapshot) -> Snapshot | None:
+    number = request.GET.get("with", "")
+    if not (number.isascii() and number.isdecimal() and len(number) <= MOST_DIGITS):
+        return None
+    return snapshot.project.snapshots.exclude(pk=snapshot.pk).filter(pk=int(number)).first()

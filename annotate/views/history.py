@@ -28,13 +28,17 @@ ACTIONS = {
     "brought back key": _("brought back"),
     "cancelled": _("cancelled"),
     "changed": _("changed"),
+    "changed import": _("changed"),
     "changed password": _("changed the password"),
     "changed role": _("changed the role"),
+    "confirmed import": _("confirmed"),
     "contested": _("objected"),
     "created": _("created"),
     "deleted": _("deleted"),
+    "discarded import": _("discarded"),
     "explained key": _("explained"),
     "froze": _("took a snapshot"),
+    "imported data": _("imported data"),
     "imported prompts": _("imported prompts"),
     "invited": _("invited"),
     "joined": _("joined"),
@@ -54,6 +58,8 @@ ACTIONS = {
     "resumed": _("resumed"),
     "retired key": _("retired"),
     "revoked": _("withdrew"),
+    "undid import": _("undid"),
+    "uploaded data": _("uploaded data"),
 }
 """Words for what services record; an action that is not here shows as it is."""
 
@@ -63,6 +69,7 @@ OBJECTS = {
     "criterion": _("criterion"),
     "generation": _("generation"),
     "guidelineversion": _("instructions"),
+    "import": _("import"),
     "invite": _("invitation"),
     "membership": _("membership"),
     "norm": _("norm"),
@@ -141,7 +148,7 @@ def _address(project: Project, event: AuditEvent, generations: dict[Any, int]) -
     match event.object_type:
         case "project":
             return reverse("project", args=[project.slug])
-        case "run" | "snapshot":
+        case "run" | "snapshot" | "import":
             return reverse(event.object_type, args=[project.slug, event.object_id])
         case "answerkey" | "contest":
             return reverse("quality", args=[project.slug])

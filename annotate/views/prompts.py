@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import BinaryIO, cast
 
 from django.contrib import messages
 from django.db.models import Count, F, Func, Q, TextField
@@ -15,7 +16,7 @@ from django.views.decorators.http import require_GET, require_http_methods
 from annotate.access import LEAD, SignedInRequest, get_project, get_prompt
 from annotate.models import Judgement, Project, Slot, Split, Submission
 from annotate.services import Refused
-from annotate.services.prompts import BadLines, PromptRow, add_prompts, read_pasted, read_upload
+from annotate.services.prompts import BadLines, PromptRow, add_prompts, read_file, read_pasted
 from annotate.views.asked import asked
 from annotate.views.paging import page_of
 
@@ -98,7 +99,7 @@ def sent_prompts(
     file = request.FILES.get("prompts_file")
     for place, read in (
         ("prompts", lambda: read_pasted(request.POST.get("prompts", ""))),
-        ("prompts_file", lambda: read_upload(file.read()) if file else []),
+        ("prompts_file", lambda: read_file(cast(BinaryIO, file)) if file else []),
     ):
         try:
             rows += read()

@@ -20,6 +20,7 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from annotate.models import Contest, Membership
 from annotate.services import invites
+from tests.annotate.brought import brought
 from tests.annotate.factory import run, user
 from tests.annotate.keyed import contested_key
 from tests.annotate.lineage import Turn
@@ -86,10 +87,21 @@ TABLE: dict[tuple[str, str], tuple[int, int, int, int, int]] = {
     ("reward_model", "GET"): (IN, 404, 403, 200, 200),
     ("snapshot", "GET"): (IN, 404, 403, 200, 200),
     ("export", "GET"): (IN, 404, 403, 200, 200),
+    ("snapshot_card", "GET"): (IN, 404, 403, 200, 200),
+    ("snapshot_difference", "GET"): (IN, 404, 403, 200, 200),
+    ("recipe", "GET"): (IN, 404, 403, 200, 200),
+    ("recipe", "POST"): (IN, 404, 403, 422, 422),
     ("prompts", "GET"): (IN, 404, 403, 200, 200),
     ("prompt", "GET"): (IN, 404, 403, 200, 200),
     ("add_prompts", "GET"): (IN, 404, 403, 200, 200),
     ("add_prompts", "POST"): (IN, 404, 403, 422, 422),
+    ("data", "GET"): (IN, 404, 403, 200, 200),
+    ("data", "POST"): (IN, 404, 403, 422, 422),
+    ("import", "GET"): (IN, 404, 403, 200, 200),
+    ("import_live", "GET"): (IN, 404, 403, 200, 200),
+    ("import_change", "POST"): (IN, 404, 403, 302, 302),
+    ("import_confirm", "POST"): (IN, 404, 403, 302, 302),
+    ("import_take_back", "POST"): (IN, 404, 403, 302, 302),
     ("completion", "GET"): (IN, 404, 403, 200, 200),
     ("judgements", "GET"): (IN, 404, 403, 200, 200),
     ("judgement", "GET"): (IN, 404, 403, 200, 200),
@@ -200,8 +212,10 @@ class Stage:
                 return [left.generation.number]
             case "reward_model":
                 return [left.reward_model.number]
-            case "snapshot" | "export":
+            case "snapshot" | "snapshot_card" | "snapshot_difference":
                 return [left.snapshot.pk]
+            case "export":
+                return [left.snapshot.pk, "trl-preference", "train.jsonl"]
             case "prompt":
                 return [left.completion.prompt_id]
             case "completion":
@@ -220,6 +234,8 @@ class Stage:
                 return [left.stage.project.guidelines.get().pk]
             case "change_role" | "remove_member" | "allow_another" | "let_through":
                 return [self._member().pk]
+            case "import" | "import_live" | "import_change" | "import_confirm" | "import_take_back":
+                return [brought(self.left.stage).pk]
             case "revoke_invite":
                 return [self._invited()[0].pk]
         return []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db import transaction
@@ -16,6 +17,7 @@ from annotate.models import AuditEvent, Contest, Criterion, GuidelineVersion, Me
 from annotate.services import audit
 from annotate.views.history import ACTIONS
 from tests.annotate.access_table import TABLE, fingerprint
+from tests.annotate.brought import PAIR, brought, uploaded
 from tests.annotate.factory import run, user, world
 from tests.annotate.keyed import contested_key, failed_qualification
 from tests.annotate.lineage import Turn, ended, judge, turn
@@ -77,13 +79,18 @@ def address_of(name: str, key: list[object]) -> str:
     return reverse(name) if name == "new_project" else reverse(name, args=["garden", *key])
 
 
-CHANGES: dict[str, tuple[Callable[[Turn], list[object]], dict[str, str], str]] = {
+CHANGES: dict[str, tuple[Callable[[Turn], list[object]], dict[str, Any], str]] = {
     # address: what it names beside the project, form, action
     "launch": (lambda left: ["generate"], {"splits": "train"}, "launched generate"),
+    "recipe": (fresh_judgements, {"kinds": "human", "parts": "order", "splits": ["train", "dev", "test"]}, "froze"),
     "take_snapshot": (fresh_judgements, {"name": "again"}, "froze"),
     "run_cancel": (waiting_run, {}, "cancelled"),
     "run_resume": (failed_run, {}, "resumed"),
     "add_prompts": (lambda left: [], {"prompts": "Why is the sky blue?"}, "imported prompts"),
+    "data": (lambda left: [], {"file": "a file"}, "uploaded data"),
+    "import_change": (lambda left: [brought(left.stage).pk], {"format": "trl-preference"}, "changed import"),
+    "import_confirm": (lambda left: [brought(left.stage).pk], {}, "confirmed import"),
+    "import_take_back": (lambda left: [brought(left.stage).pk], {}, "discarded import"),
     "new_project": (lambda left: [], {"name": "Orchard"}, "created"),
     "settings": (lambda left: [], {"overlap": "2"}, "changed"),
     "pause": (lambda left: [], {}, "paused"),
@@ -114,7 +121,7 @@ def test_a_lead_s_change_leaves_an_event(client: Client, left: Turn, name: str) 
     key, form, action = CHANGES[name]
     client.force_login(left.stage.alice)
     address = address_of(name, key(left))
-    sent = typed(client, address) | form
+    sent = typed(client, address) | form | ({"file": uploaded(PAIR)} if "file" in form else {})
     last = AuditEvent.objects.latest("pk").pk
     client.post(address, sent)
     event = AuditEvent.objects.filter(pk__gt=last).earliest("pk")
@@ -130,7 +137,7 @@ def test_a_change_whose_event_cannot_be_stored_does_not_happen(
     client = Client(raise_request_exception=False)
     client.force_login(left.stage.alice)
     address = address_of(name, key(left))
-    sent = typed(client, address) | form
+    sent = typed(client, address) | form | ({"file": uploaded(PAIR)} if "file" in form else {})
     before = fingerprint()
 
     def broken(*_args: object, **_more: object) -> None:

@@ -15,7 +15,8 @@ from annotate.services.claiming import claim, shown_order, skip
 from annotate.services.judging import submit
 from annotate.services.measure import win_rate
 from annotate.services.ondemand import make_on_demand, never_had
-from annotate.services.snapshots import create_snapshot, rankings
+from annotate.services.rows import rankings
+from annotate.services.snapshots import create_snapshot
 from annotate.services.standing import standing
 from tests.annotate.factory import World, collect_items, user, world
 from tests.annotate.lineage import judge, turn

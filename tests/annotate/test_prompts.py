@@ -18,7 +18,7 @@ def test_every_broken_line_is_named_with_its_reason() -> None:
         "{broken",
         '{"messages": [{"role": "robot", "content": "x"}]}',
         '{"prompt": "fine too"}',
-        '{"prompt": "x", "split": "validation"}',
+        '{"prompt": "x", "split": "holdout"}',
     ]
     with pytest.raises(BadLines) as caught:
         read_jsonl(lines)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import uuid
-from pathlib import Path
 from typing import Any
 
-import datasets
 import pytest
 
 from annotate.models import Comparison, Completion, Judgement, Slot, User
 from annotate.services import Refused
 from annotate.services.claiming import claim
-from annotate.services.export import trl_preference_lines, write_trl_preference
 from annotate.services.items import make_collect_items
 from annotate.services.judging import submit
-from annotate.services.snapshots import create_snapshot, rankings
+from annotate.services.recipe import Recipe
+from annotate.services.rows import rankings
+from annotate.services.snapshots import create_snapshot
 from tests.annotate.factory import World, collect_items, completions, user, world
 
 pytestmark = pytest.mark.django_db
@@ -110,7 +109,10 @@ def test_simulated_judgements_stay_out_unless_asked_for(stage: World) -> None:
     judge(stage, rater=user("robot", kind=User.Kind.SIMULATED))
     with pytest.raises(Refused, match="no comparisons"):
         create_snapshot(project=stage.project, actor=None)
-    assert create_snapshot(project=stage.project, actor=None, kinds=["simulated"]).counts["pairs_train"] == 6
+    assert (
+        create_snapshot(project=stage.project, actor=None, recipe=Recipe(kinds=["simulated"])).counts["pairs_train"]
+        == 6
+    )
 
 
 def test_evaluate_items_never_become_training_data(stage: World) -> None:
@@ -124,33 +126,6 @@ def test_a_project_without_judgements_refuses_a_snapshot(stage: World) -> None:
     with pytest.raises(Refused, match="no comparisons"):
         create_snapshot(project=stage.project, actor=None)
     assert not Judgement.objects.exists()
-
-
-def test_the_trl_export_loads_with_datasets_and_keeps_splits_apart(stage: World, tmp_path: Path) -> None:
-    judge(stage)
-    judge(stage, split="test")
-    snapshot = create_snapshot(project=stage.project, actor=None)
-    assert write_trl_preference(snapshot, tmp_path / "pairs.jsonl") == 6
-    loaded = datasets.load_dataset(
-        "json", data_files=str(tmp_path / "pairs.jsonl"), split="train", cache_dir=str(tmp_path / "cache")
-    )
-    assert set(loaded.column_names) == {"prompt", "chosen", "rejected"}
-    prompt = Completion.objects.filter(prompt__split="train")[0].prompt
-    assert loaded[0]["prompt"] == prompt.messages
-    assert loaded[0]["chosen"] == [{"role": "assistant", "content": Completion.objects.order_by("pk")[0].text}]
-    assert len(list(trl_preference_lines(snapshot, "test"))) == 6
-    assert not list(trl_preference_lines(snapshot, "dev"))
-
-
-def test_an_export_that_cannot_be_written_is_refused_and_leaves_nothing_behind(stage: World, tmp_path: Path) -> None:
-    judge(stage)
-    snapshot = create_snapshot(project=stage.project, actor=None)
-    with pytest.raises(Refused, match="cannot be written"):
-        write_trl_preference(snapshot, tmp_path / "missing" / "pairs.jsonl")
-    (tmp_path / "pairs.jsonl").mkdir()
-    with pytest.raises(Refused, match="cannot be written"):
-        write_trl_preference(snapshot, tmp_path / "pairs.jsonl")
-    assert [path.name for path in tmp_path.iterdir()] == ["pairs.jsonl"]
 
 
 def test_items_leave_out_answers_with_the_same_text(stage: World) -> None:

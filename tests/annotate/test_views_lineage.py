@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from uuid import uuid4
 
@@ -105,20 +104,6 @@ def test_a_reward_model_shows_its_accuracy_beside_length_alone(alice: Client, le
 
 def test_a_snapshot_links_to_its_judgements_and_the_models_that_learned_from_it(alice: Client, left: Turn) -> None:
     assert links(left, show(alice, left, "snapshot", left.snapshot.pk)) >= {"judgement", "reward model"}
-
-
-def test_the_export_has_a_line_for_each_pair_of_the_part_asked_for(alice: Client, left: Turn) -> None:
-    split = left.judgement.item.prompt.split
-    response = alice.get(to(left, "export", left.snapshot.pk), {"split": split})
-    lines = [json.loads(line) for line in b"".join(response.streaming_content).decode().splitlines()]  # type: ignore[attr-defined]
-    assert len(lines) == 6  # four answers in a strict order
-    assert lines[0]["prompt"] == left.judgement.item.prompt.messages
-    assert {line["chosen"][0]["role"] for line in lines} == {"assistant"}
-    assert f"-{split}.jsonl" in response["Content-Disposition"]
-
-
-def test_an_unknown_part_cannot_be_exported(alice: Client, left: Turn) -> None:
-    assert alice.get(to(left, "export", left.snapshot.pk), {"split": "all"}).status_code == 400
 
 
 def test_a_completion_shows_its_origin_and_its_signals(alice: Client, left: Turn) -> None:

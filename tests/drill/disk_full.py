@@ -149,13 +149,16 @@ def _said(done: subprocess.CompletedProcess[str]) -> str:
 
 def _export(folder: Path, project: Any) -> list[Outcome]:
     """Export over an earlier file."""
-    out = folder / "exports" / "pairs.jsonl"
-    out.write_text("earlier\n")
+    out = folder / "exports"
+    earlier = out / "trl-preference" / "train.jsonl"
+    earlier.parent.mkdir()
+    earlier.write_text("earlier\n")
     snapshot = project.snapshots.latest("pk")
     words = ("export", f"{project.slug}/{snapshot.name}", "--format", "trl-preference", "--out", str(out))
-    with _filled(out.parent):
+    with _filled(out):
         full = _command(*words)
-        intact = out.read_text() == "earlier\n" and len(list(out.parent.iterdir())) == 2
+        left = sorted(path.name for path in out.iterdir())
+        intact = earlier.read_text() == "earlier\n" and len(left) == 2 and len(list(earlier.parent.iterdir())) == 1
     again = _command(*words)
     met = full.returncode == 1 and "Traceback" not in full.stderr and intact and again.returncode == 0
     return [Outcome("disk full during an export", _said(full), "a sentence, the earlier file as it was", met)]

@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from annotate.embedded import EmbeddedError, nobody_using
 
-OURS = ("pg", "valkey", "runs", "static", "log", "celerybeat", "secret_key", "demo_sign_ins.json")
+OURS = ("pg", "valkey", "runs", "exports", "static", "log", "celerybeat", "secret_key", "demo_sign_ins.json")
 """What the site makes under its data folder. Models stay: people may have put theirs there."""
 
 

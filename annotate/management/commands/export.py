@@ -1,4 +1,4 @@
-"""``manage.py export``: write a snapshot in a format that trainers read."""
+"""``manage.py export``: write a snapshot in the forms that trainers and other tools read."""
 
 from __future__ import annotations
 
@@ -6,21 +6,24 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from annotate.formats.writing.files import FILE_TYPES
+from annotate.formats.writing.forms import FORMS
 from annotate.management.base import ServiceCommand, find_snapshot
-from annotate.services.export import SPLITS, write_trl_preference
+from annotate.services.export import export
 
 
 class Command(ServiceCommand):
-    help = "Write the preference pairs of a snapshot's training prompts, or of another split."
+    help = "Write a snapshot below a folder: FORM/SPLIT.jsonl, .parquet and .csv, a manifest and the data set's card."
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("snapshot", metavar="PROJECT/NAME or HASH")
-        parser.add_argument("--format", choices=["trl-preference"], required=True)
-        parser.add_argument("--split", choices=SPLITS, default="train")
-        parser.add_argument("--out", type=Path, required=True, metavar="FILE")
+        parser.add_argument("--format", choices=["all", *FORMS], required=True)
+        parser.add_argument("--file-type", action="append", choices=FILE_TYPES, help="default: all three")
+        parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
 
-    def perform(self, *, snapshot: str, split: str, out: Path, **options: Any) -> None:
-        found = find_snapshot(snapshot)
-        count = write_trl_preference(found, out, split)
-        self.stdout.write(f"{count} pairs on {split} prompts of {found} written to {out}.")
+    def perform(self, *, snapshot: str, out: Path, **options: Any) -> None:
+        forms = list(FORMS) if options["format"] == "all" else [options["format"]]
+        files = export(find_snapshot(snapshot), out, forms=forms, file_types=options["file_type"] or FILE_TYPES)
+        for file in files:
+            self.stdout.write(f"{file.rows:>9,}  {out / file.path}")

@@ -1,4 +1,4 @@
-"""``manage.py import_prompts``: add prompts from a JSON Lines file."""
+"""``manage.py import_prompts``: add prompts from JSON Lines, JSON, CSV or Parquet."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import CommandError
-
 from annotate.management.base import ServiceCommand
-from annotate.services.prompts import add_prompts, read_jsonl
+from annotate.services.prompts import add_prompts, read_file
 
 
 class Command(ServiceCommand):
@@ -22,12 +20,6 @@ class Command(ServiceCommand):
 
     def perform(self, *, file: Path, project: str, **options: Any) -> None:
         chosen = self.project(project)
-        try:
-            with open(file, encoding="utf-8") as lines:
-                rows = read_jsonl(lines)
-        except FileNotFoundError:
-            raise CommandError(f"There is no file {file}.") from None
-        except UnicodeDecodeError as problem:
-            raise CommandError(f"{file} is not UTF-8 text: {problem.reason} at byte {problem.start}.") from None
+        rows = read_file(file)
         report = add_prompts(project=chosen, rows=rows, actor=options["actor"])
         self.stdout.write(f"{report.new} new prompts; {report.known} were known already.")

@@ -1,0 +1,1 @@
+"""Preference data in the forms that other tools read and write."""

@@ -1,0 +1,1 @@
+"""Writing preference data: a ranking in, the rows of one form out. Nothing here knows the database."""

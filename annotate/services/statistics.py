@@ -1,0 +1,82 @@
+"""What is counted of a snapshot as it is frozen: rows, sources, agreement, and the biases that are known to matter."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import combinations
+from typing import Any
+
+from annotate.formats.writing.ranking import Ranking
+from annotate.models import JudgementRevision, Snapshot
+from annotate.services.aggregation import order_of
+from annotate.services.recipe import Recipe
+from annotate.services.rows import by_item
+from annotate.stats.agreement import agreement
+
+
+class Statistics:
+    """Counts over rankings, taken as they go by."""
+
+    def __init__(self) -> None:
+        self.pairs = 0
+        """Untied pairs."""
+        self._rows: Counter[str] = Counter()
+        self._kinds: Counter[str] = Counter()
+        self._sources: Counter[str] = Counter()
+        self._guidelines: Counter[str] = Counter()
+        self._raters: dict[str, set[int]] = {}
+        self._longer = self._unequal = self._first = self._shown = 0
+        self._characters = self._answers = 0
+
+    def add(self, ranking: Ranking) -> None:
+        """Count a ranking."""
+        lengths = [len(text) for text in ranking.responses]
+        shown = ranking.provenance.get("shown") or []
+        pairs = 0
+        for better, worse in ranking.places():
+            pairs += 1
+            self._unequal += lengths[better] != lengths[worse]
+            self._longer += lengths[better] > lengths[worse]
+            if shown and None not in (shown[better], shown[worse]):
+                self._shown += 1
+                self._first += shown[better] < shown[worse]
+        self.pairs += pairs
+        self._rows[f"rankings_{ranking.split}"] += 1
+        self._rows[f"pairs_{ranking.split}"] += pairs
+        self._kinds[ranking.kind] += 1
+        self._sources[ranking.source] += 1
+        self._characters += sum(lengths)
+        self._answers += len(lengths)
+        if "raters" in ranking.provenance:
+            self._raters.setdefault(ranking.origin, set()).update(ranking.provenance["raters"])
+            self._guidelines.update(str(number) for number in ranking.provenance["guidelines"])
+
+    def counts(self) -> dict[str, Any]:
+        """The figures, as a snapshot keeps them."""
+        return {
+            **self._rows,
+            "kinds": dict(sorted(self._kinds.items())),
+            "sources": dict(sorted(self._sources.items())),
+            "raters": {kind: len(raters) for kind, raters in sorted(self._raters.items())},
+            "guidelines": dict(sorted(self._guidelines.items(), key=lambda entry: int(entry[0]))),
+            "longer_preferred": {"share": _share(self._longer, self._unequal), "pairs": self._unequal},
+            "first_preferred": {"share": _share(self._first, self._shown), "pairs": self._shown},
+            "mean_characters": _share(self._characters, self._answers),
+        }
+
+
+def agreement_within(snapshot: Snapshot, recipe: Recipe) -> dict[str, Any]:
+    """Mean agreement of two raters on an item that both judged, and how many such pairs there are."""
+    total, count = 0.0, 0
+    revisions = JudgementRevision.objects.filter(snapshotrevision__snapshot=snapshot)
+    for all_said in by_item(revisions, recipe, Counter()):
+        for first, second in combinations(all_said, 2):
+            answers = sorted(first.answers)
+            rows = [[float(order_of(said).get(pk, "nan")) for pk in answers] for said in (first, second)]
+            if (value := agreement(*rows)) is not None:
+                total, count = total + value, count + 1
+    return {"mean": _share(total, count), "pairs": count}
+
+
+def _share(part: float, whole: int) -> float | None:
+    return part / whole if whole else None

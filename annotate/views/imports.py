@@ -1,0 +1,126 @@
+"""Bringing data: upload, a look at what is in it, confirmation, and the history of all imports."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from annotate.access import LEAD, SignedInRequest, get_import, get_project
+from annotate.formats.reading.catalogue import BY_NAME, CATALOGUE
+from annotate.models import Import, Split
+from annotate.services import Refused, importing, imports
+from annotate.views.paging import page_of
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def data(request: SignedInRequest, slug: str) -> HttpResponse:
+    """The imports of a project, and a form to bring another file."""
+    project = get_project(request, slug, role=LEAD)
+    problems: dict[str, str] = {}
+    typed = {name: request.POST.get(name, "").replace("\x00", "").strip() for name in ("source", "licence")}
+    if request.method == "POST":
+        upload = request.FILES.get("file")
+        try:
+            if upload is None:
+                raise Refused(_("Choose a file."), place="file")
+            made = imports.receive(project=project, upload=upload, actor=request.user, **typed)
+            return redirect("import", slug=slug, pk=made.pk)
+        except Refused as refusal:
+            problems[refusal.place or "file"] = str(refusal)
+    context = {
+        "project": project,
+        "page": page_of(request, project.imports.select_related("created_by")),
+        "problems": problems,
+        "typed": typed,
+        "formats": CATALOGUE,
+        "tab": "data",
+    }
+    return render(request, "imports/list.html", context, status=422 if problems else 200)
+
+
+@require_GET
+def data_import(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
+    """One import: what is in the file, what is wrong with it, what became of it."""
+    found = get_import(request, slug, pk)
+    return render(request, "imports/page.html", _context(found))
+
+
+@require_GET
+@never_cache
+def live(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
+    """The part of the page that changes while somebody works on an import."""
+    found = get_import(request, slug, pk)
+    response = render(request, "imports/live.html", _context(found))
+    if not found.active:
+        response["HX-Refresh"] = "true"
+    return response
+
+
+@require_POST
+def change(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
+    """Read the file in another way."""
+    found = get_import(request, slug, pk)
+    mapping = {name: request.POST.get(f"map-{name}", "") for each in CATALOGUE for name in each.columns}
+    columns = {column: column for column in found.recognised.get("columns", [])}
+    kept = {name: columns[column] for name, column in mapping.items() if column in columns and column != name}
+    try:
+        skip_bad = "skip_bad" in request.POST
+        imports.change(
+            of=found, actor=request.user, format=request.POST.get("format", ""), mapping=kept, skip_bad=skip_bad
+        )
+    except Refused as refusal:
+        messages.error(request, str(refusal))
+    return redirect("import", slug=slug, pk=pk)
+
+
+@require_POST
+def confirm(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
+    """Write what was looked at."""
+    found = get_import(request, slug, pk)
+    try:
+        imports.confirm(of=found, actor=request.user)
+    except Refused as refusal:
+        messages.error(request, str(refusal))
+    return redirect("import", slug=slug, pk=pk)
+
+
+@require_POST
+def take_back(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
+    """Discard a file, or undo its import."""
+    found = get_import(request, slug, pk)
+    try:
+        imports.take_back(of=found, actor=request.user)
+    except Refused as refusal:
+        messages.error(request, str(refusal))
+    return redirect("import", slug=slug, pk=pk)
+
+
+def _context(found: Import) -> dict[str, Any]:
+    chosen = BY_NAME.get(found.format)
+    columns = found.recognised.get("columns", [])
+    return {
+        "project": found.project,
+        "import": found,
+        "chosen": chosen,
+        "formats": CATALOGUE,
+        "columns": columns,
+        "mapped": [(name, found.mapping.get(name, name if name in columns else "")) for name in chosen.columns]
+        if chosen
+        else [],
+        "words": importing.in_words(found.counts) if found.state in (Import.State.DONE, Import.State.UNDONE) else [],
+        "percent": round(100 * found.progress),
+        "bad": [(line, reason) for line, reason, bad in found.problems if bad],
+        "left_out": [(line, reason) for line, reason, bad in found.problems if not bad],
+        "splits": dict(Split.choices),
+        "may_be_written": found.state == Import.State.READY
+        and bool(found.counts.get("statements"))
+        and (found.skip_bad or not found.counts.get("bad")),
+        "may_be_undone": found.state == Import.State.DONE and not imports.project_has_made_something_of(found),
+        "tab": "data",
+    }
