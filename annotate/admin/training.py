@@ -18,6 +18,29 @@ class ComparisonAdmin(ReadOnly):
     list_select_related = ("project", "prompt")
 
 
+@admin.register(models.Demonstration)
+class DemonstrationAdmin(ReadOnly):
+    """Answers that were brought to be learned from."""
+
+    list_display = ("id", "project", "completion", "source", "weight", "batch", "created_at")
+    list_filter = ("source", "project")
+    search_fields = ("batch", "completion__text")
+    list_select_related = ("project", "completion")
+
+
+@admin.register(models.Import)
+class ImportAdmin(ReadOnly):
+    """Files of data that people brought."""
+
+    list_display = (
+        *("file_name", "project", "state", "format", "source", "licence", "created_by", "created_at"),
+        shown_on_site("import", "project.slug", "pk"),
+    )
+    list_filter = ("state", "project")
+    search_fields = ("file_name", "source", "sha256")
+    list_select_related = ("project", "created_by")
+
+
 @admin.register(models.Signal)
 class SignalAdmin(ReadOnly):
     """Values of feedback sources."""

@@ -24,6 +24,7 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
 from annotate.formats.reading.catalogue import BY_NAME, recognise
+from annotate.formats.reading.opening import GZIP, PARQUET
 from annotate.formats.reading.problems import Unreadable
 from annotate.models import Import, Project, User
 from annotate.services import Conflict, Refused, audit
@@ -33,7 +34,11 @@ from annotate.services.undoing import remove
 log = logging.getLogger(__name__)
 
 AT_ONCE_BYTES = 2 * 2**20
-"""Of a file that the request which brings it also checks and writes; larger ones are a worker's."""
+"""Of a file that the request which brings it also checks; larger ones are a worker's."""
+PACKED = 20
+"""Times that a packed file may grow."""
+AT_ONCE_RECORDS = 5000
+"""That the request which asks for it also writes or takes back."""
 MAX_ATTEMPTS = 3
 BEAT_SECONDS = 2.0
 LONGEST_NAME = 80
@@ -246,12 +251,22 @@ _ACTIVE = [Import.State.CHECKING, Import.State.WRITING, Import.State.UNDOING]
 
 
 def _go_on(of: Import) -> None:
-    """Do the next stage at once where the file is small, and by a worker where it is not."""
-    if of.size <= AT_ONCE_BYTES:
+    """Do the next stage at once where there is little to do, and by a worker where there is more."""
+    if _is_short(of):
         carry_on(of.pk)
     of.refresh_from_db()
     if of.active:
         call_worker(of)
+
+
+def _is_short(of: Import) -> bool:
+    if of.state != Import.State.CHECKING:
+        return of.counts.get("records", 0) <= AT_ONCE_RECORDS
+    if not path_of(of).exists():
+        return True  # a restored site has no uploads; the check will say so
+    with open(path_of(of), "rb") as file:
+        packed = file.read(4).startswith((GZIP, PARQUET))
+    return of.size * (PACKED if packed else 1) <= AT_ONCE_BYTES
 
 
 def _request(of: Import) -> Request:

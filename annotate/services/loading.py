@@ -110,7 +110,7 @@ class Loader:
                 self.counts["known" if key in found else "new"] += first[key] is row
         self.counts["prompts"] += len(new)
         found |= {key: _Prompt(pk, False) for pk, key in zip(self._numbers("prompt", len(new)), new, strict=True)}
-        now = timezone.now()
+        now = str(timezone.now())
         self._copy(
             "COPY annotate_prompt (id, project_id, messages, reference, tags, split, dedup_hash, batch, created_at) "
             "FROM STDIN",
@@ -120,7 +120,7 @@ class Loader:
                     self.project.pk,
                     json.dumps(first[key].messages, ensure_ascii=False),
                     first[key].reference,
-                    list(first[key].tags),
+                    list(first[key].tags) or "{}",
                     first[key].split or split_by_hash(key),
                     key,
                     self.batch,
@@ -155,7 +155,7 @@ class Loader:
         self.counts["completions"] += len(new)
         numbers = dict(zip(new, self._numbers("completion", len(new)), strict=True))
         self._new = set(numbers.values())
-        now = timezone.now()
+        now = str(timezone.now())
         self._copy(
             "COPY annotate_completion (id, prompt_id, text, finish_reason, sampling, engine, engine_version, batch, "
             "created_at) FROM STDIN",
@@ -183,7 +183,7 @@ class Loader:
                 [[chosen for chosen, rejected in ends if not {chosen, rejected} & self._new]],
             )
         }
-        now, lines = timezone.now(), []
+        now, lines = str(timezone.now()), []
         for (each, _better, _worse, strength), (chosen, rejected), number in zip(pairs, ends, numbers, strict=True):
             said = [strength, each.row.weight or 1.0, each.row.source or self.source]
             if self._is_known(there.get((chosen, rejected, number)), said, each.line):
@@ -206,7 +206,7 @@ class Loader:
             )
         }
         self.counts["known"] += len(placed) - len(numbers)
-        now, lines = timezone.now(), []
+        now, lines = str(timezone.now()), []
         for pk, each in numbers.items():
             said = [each.row.weight or 1.0, each.row.source or self.source]
             if not self._is_known(there.get(pk), said, each.line):
@@ -226,7 +226,7 @@ class Loader:
             )
         }
         self.counts["known"] += len(placed) - len(numbers)
-        now, lines = timezone.now(), []
+        now, lines = str(timezone.now()), []
         for pk, each in numbers.items():
             if not self._is_known(there.get(pk), [each.row.label], each.line):
                 lines.append((self.project.pk, pk, LABEL_SOURCE, self.batch, each.row.label, now))

@@ -78,7 +78,6 @@ def test_a_broken_line_is_named_and_the_next_is_read(tmp_path: Path, line: bytes
 @pytest.mark.parametrize(
     ("content", "line", "reason"),
     [
-        (b"", 0, "is empty"),
         (gzip.compress(JSONL * 1000)[:-20], 0, "cut off"),
         (gzip.compress(JSONL)[:12] + b"\x00" * 40, 0, "packed data"),
         ("a,b\nü,1".encode("utf-16"), 0, "UTF-16"),

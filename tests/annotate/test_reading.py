@@ -72,8 +72,8 @@ RECORD = {
         ]
     },
 }
-ONE = [(SKY, BLUE, GREEN, None)]
-CASES: list[tuple[str, dict[str, Any], list[tuple[Any, str, str, float | None]]]] = [
+ONE: list[Any] = [(SKY, BLUE, GREEN, None)]
+CASES: list[tuple[str, Any, Any]] = [
     ("trl-preference", {"prompt": SKY, "chosen": ANSWERS[BLUE], "rejected": ANSWERS[GREEN]}, ONE),
     ("trl-preference", {"prompt": "What color is the sky?", "chosen": BLUE, "rejected": GREEN}, ONE),
     (

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+from typing import Any, cast
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -11,6 +13,7 @@ from django.urls import reverse
 
 from annotate.models import Comparison, Import
 from annotate.services import imports
+from annotate.uploads import most_bytes
 from tests.annotate.brought import PAIR, brought, jsonl, uploaded
 from tests.annotate.factory import World, world
 
@@ -126,9 +129,26 @@ def test_no_mutated_upload_breaks_a_page(alice: Client, stage: World) -> None:
             assert not found.counts.get("bad")
 
 
+@pytest.mark.django_db(transaction=True)
+def test_only_a_lead_may_send_a_large_body_and_only_there(settings: Any) -> None:
+    stage = world(prompts=0)
+
+    def most(client: Client, path: str = "/p/garden/data/", method: str = "POST") -> int:
+        cookie = "; ".join(f"{name}={morsel.value}" for name, morsel in client.cookies.items())
+        scope = {"type": "http", "method": method, "path": path, "headers": [(b"cookie", cookie.encode())]}
+        return asyncio.run(most_bytes(cast(Any, scope)))
+
+    lead, rater, nobody = Client(), Client(), Client()
+    lead.force_login(stage.alice)
+    rater.force_login(stage.bob)
+    assert most(lead) > settings.MAX_DATA_BYTES
+    for other in (most(rater), most(nobody), most(lead, method="PUT"), most(lead, "/p/orchard/data/"), most(lead, "/")):
+        assert other == settings.MAX_BODY_BYTES
+
+
 def test_names_of_files_are_shown_as_text_and_never_as_a_path(alice: Client, stage: World) -> None:
     file = SimpleUploadedFile("x", jsonl(PAIR))
-    file._name = "../../<b>\u202e.jsonl"
+    file._name = "../../<b>\u202e.jsonl"  # type: ignore[attr-defined]  # past Django's own care
     found = imports.receive(project=stage.project, upload=file, source="", licence="", actor=stage.alice)
     assert found.file_name == "<b>.jsonl"
     assert "<b>.jsonl" not in alice.get(reverse("import", args=["garden", found.pk])).content.decode()

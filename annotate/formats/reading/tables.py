@@ -59,8 +59,6 @@ def csv_rows(file: io.BufferedReader) -> Iterator[Record]:
             yield Record(first, None, _("%(have)d fields where the first line has %(want)d") % counts)
         else:
             yield _csv_record(first, dict(zip(names, fields, strict=True)))
-    if not names:
-        raise Unreadable(_("The file is empty."))
 
 
 def _csv_record(line: int, fields: dict[str, str]) -> Record:

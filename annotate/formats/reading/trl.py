@@ -32,7 +32,7 @@ from annotate.formats.reading.rows import (
 
 LABELS = {1: 1.0, 0: 0.0, "true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0}
 """What stands for a good answer and for a bad one; True and False are 1 and 0."""
-MOST_TAGS = 100
+MOST_TAGS, LONGEST_TAG = 100, 50
 
 
 def preference(value: Mapping[str, Any]) -> list[Row]:
@@ -117,7 +117,10 @@ def prompt(value: Mapping[str, Any]) -> list[Row]:
         reference = text_of(reference, THE_REFERENCE)
     if not isinstance(tags, list) or len(tags) > MOST_TAGS:
         raise Wrong(_("the tags are not a list of short words"))
-    words = tuple(text_of(tag, A_TAG, 50) for tag in tags)
+    try:
+        words = tuple(text_of(tag, A_TAG, LONGEST_TAG) for tag in tags)
+    except Wrong:
+        raise Wrong(_("the tags are not a list of short words")) from None
     return [Row(turns, reference=reference, tags=words, **shared(value))]
 
 
