@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.http import HttpResponse, HttpResponseBadRequest, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_GET
 
 from annotate.access import SignedInRequest, get_snapshot
-from annotate.models import JudgementRevision, Split
+from annotate.models import JudgementRevision, Purpose, Split, User
 from annotate.services.export import trl_preference_lines
 from annotate.views.paging import page_of
+
+RECIPE = {
+    "kinds": gettext_lazy("Whose judgements"),
+    "purposes": gettext_lazy("Made to"),
+    "aggregation": gettext_lazy("Of several"),
+}
+"""What the parts of a snapshot's recipe are called."""
+VALUES = {
+    **dict(User.Kind.choices),
+    **dict(Purpose.choices),
+    "adjudicated or every rater": gettext_lazy("the adjudication, or else every judgement"),
+}
 
 
 @require_GET
@@ -34,6 +49,7 @@ def snapshot(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
             }
             for split, label in Split.choices
         ],
+        "recipe": [(RECIPE.get(name, name), _in_words(value)) for name, value in snapshot.recipe.items()],
         "reward_models": snapshot.reward_models.order_by("number"),
         "comparisons": snapshot.comparison_entries.count(),
         "page": page_of(request, entries),
@@ -51,3 +67,10 @@ def export(request: SignedInRequest, slug: str, pk: int) -> HttpResponseBase:
     response = StreamingHttpResponse(trl_preference_lines(snapshot, split), content_type="application/x-ndjson")
     response["Content-Disposition"] = f'attachment; filename="{slug}-{snapshot.sha256[:12]}-{split}.jsonl"'
     return response
+
+
+def _in_words(value: Any) -> Any:
+    """A value of a recipe, or each of several; what has no words here stays as it is."""
+    if isinstance(value, list):
+        return [_in_words(each) for each in value]
+    return VALUES.get(value, value) if isinstance(value, str) else value
