@@ -8,13 +8,12 @@ protection, where the same detectors see many of them come to life.
 from __future__ import annotations
 
 import os
-import shutil
 from typing import Any
 
 from tests import site
+from tests.browser import ARGUMENTS, chromium
 from tests.drill.outcome import Outcome
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WATCH = """
 window.__ran = [];
 window.__broken = [];
@@ -99,12 +98,8 @@ def drill() -> list[Outcome]:
         site.set_passwords()
         with site.web_server(folder) as address, sync_playwright() as playwright:
             browser = playwright.chromium.launch(
-                executable_path=next(filter(None, map(shutil.which, BROWSERS))),
-                args=[
-                    "--no-sandbox",
-                    "--disable-dev-shm-usage",
-                    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-                ],
+                executable_path=chromium("shows the hostile texts"),
+                args=[*ARGUMENTS, "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"],
             )
             alive, stopped = _in_a_bare_page(browser), _stopped_by_the_policy(browser, address)
             watch = Watch()
