@@ -8,11 +8,14 @@ judgement whose transaction was open while the task counted may be left out unti
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import Count, DurationField, ExpressionWrapper, F, Max, Q, Value
+from django.db.models import Count, DurationField, ExpressionWrapper, F, Max, Q, QuerySet, Value
 from django.db.models.functions import Now
 
 from annotate.models import Judgement, Project, Purpose, Slot, Tally, User
@@ -61,21 +64,51 @@ def counts(project: Project) -> Counts:
 
 
 def standing(*, user: User, project: Project) -> Standing:
-    """Progress of one rater and of the project.
+    """Progress of one rater and of the project."""
+    return standings(user=user, projects=[project])[project.pk]
+
+
+def standings(*, user: User, projects: Collection[Project]) -> dict[int, Standing]:
+    """Progress of one rater and of several projects, by the projects' numbers; as many queries for many as for few.
 
     Where gold items or repeats are mixed in, they must not be told from others by a figure that they leave
     unchanged. So all that a rater judged counts as theirs, and what they judged moves the project's share
     only ten at a time.
     """
-    tallies = {t.rater_id: t for t in Tally.objects.filter(Q(rater=user) | Q(rater__isnull=True), project=project)}
-    whole, own = tallies.get(None), tallies.get(user.pk)
-    if whole is None:
-        now = _counted_now(project)
-        mine = Slot.objects.filter(DONE, project=project, rater=user).count()
-        return Standing(mine, now.done, now.total, recent=_recent(user, project, mine))
-    since = Judgement.objects.filter(pk__gt=whole.through, rater=user, slot__project=project).count()
-    mine = since + (own.done if own else 0)
-    return Standing(mine, whole.done, whole.total)
+    of_both = Tally.objects.filter(Q(rater=user) | Q(rater__isnull=True), project__in=projects)
+    tallies = {(tally.project_id, tally.rater_id): tally for tally in of_both}
+    large = {project: whole for (project, rater), whole in tallies.items() if rater is None}
+    found = _counted_for(user, [project for project in projects if project.pk not in large])
+    since = _judged_since(user, {project: whole.through for project, whole in large.items()})
+    for project, whole in large.items():
+        own = tallies.get((project, user.pk))
+        found[project] = Standing(since.get(project, 0) + (own.done if own else 0), whole.done, whole.total)
+    return found
+
+
+def _counted_for(user: User, projects: Collection[Project]) -> dict[int, Standing]:
+    """The standings of small projects, counted now."""
+    slots = Slot.objects.filter(project__in=projects).order_by().values_list("project")
+    rows = slots.annotate(
+        mine=Count("pk", filter=Q(DONE, rater=user)),
+        done=Count("pk", filter=COUNTED & DONE),
+        total=Count("pk", filter=COUNTED),
+    )
+    found = {project.pk: Standing(0, 0, 0) for project in projects}
+    found |= {project: Standing(mine, done, total) for project, mine, done, total in rows}
+    mixing = {project.pk: found[project.pk].mine for project in projects if project.gold_rate or project.repeat_rate}
+    recent = _recent(user, mixing)
+    return {project: replace(standing, recent=recent[project]) for project, standing in found.items()}
+
+
+def _judged_since(user: User, through: Mapping[int, int]) -> dict[int, int]:
+    """How much a rater judged in projects after the judgements up to which these were counted."""
+    judged = Judgement.objects.filter(rater=user).order_by()
+    of_each = [
+        judged.filter(slot__project=project, pk__gt=last).values_list("slot__project").annotate(n=Count("pk"))
+        for project, last in through.items()
+    ]
+    return dict(_together(of_each))
 
 
 def _counted_now(project: Project) -> Counts:
@@ -83,12 +116,23 @@ def _counted_now(project: Project) -> Counts:
     return Counts(**slots.aggregate(done=Count("pk", filter=DONE), total=Count("pk")))
 
 
-def _recent(user: User, project: Project, mine: int) -> int:
-    if not (project.gold_rate or project.repeat_rate):
-        return 0
-    latest = Judgement.objects.filter(rater=user, slot__project=project).order_by("-pk")
-    purposes = latest.values_list("slot__purpose", flat=True)[: mine % SHOWN_AT_ONCE]
-    return sum(purpose in (Purpose.COLLECT, Purpose.EVALUATE) for purpose in purposes)
+def _recent(user: User, mine: Mapping[int, int]) -> Counter[int]:
+    """Of the last judgements in projects, as many as are over a full ten, those that count.
+
+    :param mine: how many the rater has made, by project.
+    """
+    latest = Judgement.objects.filter(rater=user).order_by("-pk")
+    of_each = [
+        latest.filter(slot__project=project).values_list("slot__project", "slot__purpose")[: count % SHOWN_AT_ONCE]
+        for project, count in mine.items()
+        if count % SHOWN_AT_ONCE
+    ]
+    return Counter(project for project, purpose in _together(of_each) if purpose in (Purpose.COLLECT, Purpose.EVALUATE))
+
+
+def _together(queries: Sequence[QuerySet[Any, Any]]) -> Iterable[Any]:
+    """The rows of all of them by one query."""
+    return queries[0].union(*queries[1:], all=True) if queries else []
 
 
 def count_again() -> None:
