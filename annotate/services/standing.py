@@ -137,11 +137,23 @@ def _together(queries: Sequence[QuerySet[Any, Any]]) -> Iterable[Any]:
 
 def count_again() -> None:
     """Count every large project whose last count is old for its size."""
+    for project in due(Tally.objects.filter(rater__isnull=True)):
+        _count(project.pk)
+
+
+def due(counted: QuerySet[Any]) -> QuerySet[Project]:
+    """Projects that have not been counted, or so long ago that it may be done again.
+
+    :param counted: rows of counts, with their ``project``, the ``seconds`` that it took, and ``at`` which time.
+    """
     rest = ExpressionWrapper(F("seconds") * RESTS * Value(timedelta(seconds=1)), output_field=DurationField())
     fresh = Q(at__gt=Now() - LEAST_REST) | Q(at__gt=Now() - rest)
-    resting = Tally.objects.filter(fresh, rater__isnull=True).values("project")
-    for project in Project.objects.exclude(pk__in=resting).values_list("pk", flat=True):
-        _count(project)
+    return Project.objects.exclude(pk__in=counted.filter(fresh).values("project"))
+
+
+def is_large(project: Project) -> bool:
+    """Whether a project has so many slots that nobody waits for them to be counted."""
+    return Slot.objects.filter(COUNTED, project=project)[COUNTED_AT_ONCE:].exists()
 
 
 def _count(number: int) -> None:
@@ -152,7 +164,7 @@ def _count(number: int) -> None:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         held = Project.objects.select_for_update(no_key=True, skip_locked=True)
         project = held.filter(pk=number).first()
-        if project is None or not Slot.objects.filter(COUNTED, project=project)[COUNTED_AT_ONCE:].exists():
+        if project is None or not is_large(project):
             return
         through = Judgement.objects.aggregate(latest=Max("pk"))["latest"] or 0
         now = _counted_now(project)
