@@ -34,6 +34,7 @@ from annotate.models import (
     Snapshot,
     User,
 )
+from annotate.prepared import Prepared
 from annotate.services.invites import hashed
 
 LEAD = Membership.Role.LEAD
@@ -55,29 +56,38 @@ def projects_of(user: User) -> dict[Project, str]:
     return {membership.project: membership.role for membership in memberships}
 
 
+def _role_in(user: int, project: str) -> Subquery:
+    """The user's role in the project that a column names, or null; in the query that is made anyway."""
+    return Subquery(Membership.objects.filter(user=user, project=OuterRef(project)).values("role"))
+
+
+_project = Prepared(
+    lambda slug, user: Project.objects.annotate(held=_role_in(user, "pk")).filter(slug=slug), words=("slug",)
+)
+_handed = Prepared(lambda project, user, pk: Slot.objects.filter(project=project, leases__rater=user, pk=pk))
+
+
 def get_project(request: SignedInRequest, slug: str, *, role: str | None = None) -> Project:
     """The project, for a member; for nobody but a lead where that role is asked for.
 
     :raises Http404: for a stranger.
     :raises PermissionDenied: for a member who has another role.
     """
-    projects = Project.objects.annotate(held=_role_in(request.user, "pk"))
-    project = get_object_or_404(projects, slug=slug)
+    project = _project.first(slug=slug, user=request.user.pk)
+    if project is None:
+        raise Http404
     _admit(request, project.held, role)  # type: ignore[attr-defined]  # annotated just now
     return project
 
 
 def get_slot(request: SignedInRequest, slug: str, pk: int) -> Slot:
     """A slot that was at some time handed to the viewer."""
-    slots = Slot.objects.select_related("project", "item__prompt").annotate(held=_role_in(request.user, "project"))
-    slot = get_object_or_404(slots, leases__rater=request.user, project__slug=slug, pk=pk)
-    _admit(request, slot.held)  # type: ignore[attr-defined]  # annotated just now
+    project = get_project(request, slug)
+    slot = _handed.first(project=project.pk, user=request.user.pk, pk=pk)
+    if slot is None:
+        raise Http404
+    slot.project = project
     return slot
-
-
-def _role_in(user: User, project: str) -> Subquery:
-    """The user's role in the project that a column names, or null; in the query that is made anyway."""
-    return Subquery(Membership.objects.filter(user=user, project=OuterRef(project)).values("role"))
 
 
 def _admit(request: SignedInRequest, held: str | None, role: str | None = None) -> None:

@@ -6,7 +6,16 @@ anybody could fill the disk. Views have narrower limits (``DATA_UPLOAD_MAX_MEMOR
 
 from __future__ import annotations
 
-from asgiref.typing import ASGI3Application, ASGIReceiveCallable, ASGIReceiveEvent, ASGISendCallable, Scope
+import contextlib
+
+from asgiref.typing import (
+    ASGI3Application,
+    ASGIReceiveCallable,
+    ASGIReceiveEvent,
+    ASGISendCallable,
+    ASGISendEvent,
+    Scope,
+)
 
 SENTENCE = b"What was sent is too large for this site.\n"
 
@@ -34,19 +43,24 @@ def limited(application: ASGI3Application, most: int) -> ASGI3Application:
             if message["type"] == "http.request":
                 came += len(message.get("body", b""))
                 if came > most:
-                    raise _TooLarge
+                    raise TooLarge
             return message
 
-        try:
-            await application(scope, counted, send)
-        except _TooLarge:
+        async def unless_too_large(message: ASGISendEvent) -> None:
+            # What the application makes of the broken body is not what went wrong.
+            if came <= most:
+                await send(message)
+
+        with contextlib.suppress(TooLarge):
+            await application(scope, counted, unless_too_large)
+        if came > most:
             await _refuse(send)
 
     return protected
 
 
-class _TooLarge(Exception):
-    """More came than is allowed; raised while the body is read, when no answer has begun."""
+class TooLarge(OSError):
+    """More came than is allowed; raised where the body is read, when no answer has begun. Django expects an OSError."""
 
 
 async def _refuse(send: ASGISendCallable) -> None:

@@ -12,6 +12,9 @@ from django.db.models.functions import Now
 from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
+from annotate.models.content import Completion
+from annotate.prepared import Prepared
+
 
 class Purpose(models.TextChoices):
     """Why a slot exists; only the first two count towards overlap, win-rates and training."""
@@ -24,6 +27,9 @@ class Purpose(models.TextChoices):
     ADJUDICATE = "adjudicate", _("adjudicate")
 
 
+_answers = Prepared(
+    lambda item: Completion.objects.filter(entries__item=item).order_by("entries__position").only("text")
+)
 COUNTED = Q(purpose__in=["collect", "evaluate"])
 OPEN = Q(state__in=["free", "leased"])
 
@@ -120,9 +126,9 @@ class Slot(models.Model):
     @cached_property
     def shown(self) -> dict[int, str]:
         """Texts of the item's completions by id, in the order in which this slot shows them, drawn from its seed."""
-        entries = list(self.item.entries.order_by("position").values_list("completion_id", "completion__text"))
-        random.Random(self.order_seed).shuffle(entries)
-        return dict(entries)
+        completions = _answers(item=self.item_id)
+        random.Random(self.order_seed).shuffle(completions)
+        return {completion.pk: completion.text for completion in completions}
 
 
 class Lease(models.Model):

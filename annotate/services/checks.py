@@ -17,7 +17,7 @@ from annotate.services import Refused, places
 COUNTING = ~Q(contest__state=Contest.State.ACCEPTED)
 
 
-def record(*, judgement: Judgement, revision: JudgementRevision) -> Check | None:
+def record(judgement: Judgement) -> Check | None:
     """Compare a judgement that was just stored with what its slot was made for.
 
     To be called in the transaction that stores it. A judgement for the qualification that ranks nothing agrees
@@ -25,9 +25,9 @@ def record(*, judgement: Judgement, revision: JudgementRevision) -> Check | None
     """
     match judgement.slot.purpose:
         case Purpose.GOLD | Purpose.QUALIFY as use:
-            return _against_key(judgement, revision, use)
+            return _against_key(judgement, use)
         case Purpose.REPEAT:
-            return _against_earlier(judgement, revision)
+            return _against_earlier(judgement)
     return None
 
 
@@ -59,11 +59,11 @@ def _gold(user: User, project: Project) -> QuerySet[Check]:
     return judged.filter(key__use=AnswerKey.Use.GOLD)
 
 
-def _against_key(judgement: Judgement, revision: JudgementRevision, use: str) -> Check | None:
+def _against_key(judgement: Judgement, use: str) -> Check | None:
     key = AnswerKey.objects.filter(item=judgement.item_id, use=use, active=True).select_related("revision").first()
     if key is None:
         return None
-    agreement = places.agreement_with_key(revision, key.revision)
+    agreement = places.agreement_with_key(_latest(judgement), key.revision)
     if use == Purpose.GOLD:
         return _store(judgement, agreement, key=key)
     membership = Membership.objects.filter(user=judgement.rater_id, project=judgement.slot.project_id).first()
@@ -71,13 +71,16 @@ def _against_key(judgement: Judgement, revision: JudgementRevision, use: str) ->
     return _store(judgement, agreement or 0.0, key=key, round=number, revealed_at=Now())
 
 
-def _against_earlier(judgement: Judgement, revision: JudgementRevision) -> Check | None:
+def _against_earlier(judgement: Judgement) -> Check | None:
     others = Judgement.objects.filter(item=judgement.item_id, rater=judgement.rater_id).exclude(pk=judgement.pk)
     earlier = others.order_by("pk").first()
     if earlier is None:
         return None
-    first = earlier.revisions.get(number=earlier.version)
-    return _store(judgement, places.agreement(first, revision), earlier=earlier)
+    return _store(judgement, places.agreement(_latest(earlier), _latest(judgement)), earlier=earlier)
+
+
+def _latest(judgement: Judgement) -> JudgementRevision:
+    return judgement.revisions.get(number=judgement.version)
 
 
 def _store(judgement: Judgement, agreement: float | None, **against: object) -> Check | None:

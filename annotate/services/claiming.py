@@ -23,6 +23,7 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
 from annotate.models import Lease, Project, Purpose, Skip, Slot, User
+from annotate.prepared import Prepared
 from annotate.services import Refused, mixing, qualification
 from annotate.services.offers import offers
 
@@ -36,6 +37,16 @@ def lease_of(project: Project) -> timedelta:
     return timedelta(minutes=project.lease_minutes)
 
 
+person = Prepared(lambda user: User.objects.select_for_update(no_key=True).filter(pk=user))
+held_by = Prepared(
+    lambda user, project: (
+        Slot.objects.filter(project=project, state=Slot.State.LEASED, rater=user)
+        .select_for_update(no_key=True)
+        .order_by("ahead", "priority", "id")
+    )
+)
+
+
 def claim(*, user: User, project: Project, ahead: bool = False) -> Slot | None:
     """Give the rater a slot to work on, or None when at that moment there was none that they may take.
 
@@ -45,9 +56,8 @@ def claim(*, user: User, project: Project, ahead: bool = False) -> Slot | None:
         another rater's hands.
     """
     with transaction.atomic():
-        User.objects.select_for_update(no_key=True).values_list("pk").get(pk=user.pk)
-        mine = Slot.objects.filter(project=project, state=Slot.State.LEASED, rater=user)
-        held = list(mine.select_for_update(no_key=True, of=("self",)).order_by("ahead", "priority", "id"))
+        person(user=user.pk)
+        held = held_by(user=user.pk, project=project.pk)
         if project.paused_at is not None:
             held = [slot for slot in held if not slot.ahead]
         fits = [slot for slot in held if slot.ahead] if ahead else held
@@ -60,7 +70,9 @@ def claim(*, user: User, project: Project, ahead: bool = False) -> Slot | None:
         Slot.objects.filter(pk=slot.pk).update(
             state=Slot.State.LEASED, rater=user, ahead=ahead, lease_expires_at=Now() + lease_of(project)
         )
-    return Slot.objects.select_related("item__prompt", "project").get(pk=slot.pk)
+    slot.state, slot.rater, slot.ahead, slot.project = Slot.State.LEASED, user, ahead, project
+    del slot.lease_expires_at  # the database's clock knows; it is read when somebody asks
+    return slot
 
 
 @dataclass(frozen=True)
@@ -106,10 +118,10 @@ def _find(user: User, project: Project, ahead: bool) -> Found | None:
     wait = False
     while True:
         for offer in found:
-            slot = offer.select_for_update(no_key=True, skip_locked=not wait, of=("self",)).first()
+            slot = offer.lock_first(user, project, wait=wait)
             if slot is not None:
                 return Found(slot, None if slot.reserved_for_id else at_random)
-        if not any(offer.exists() for offer in found):
+        if not any(offer.has_some(user, project) for offer in found):
             return None
         wait = True
 

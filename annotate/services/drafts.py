@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
-from django.db.models import OuterRef, Subquery
+from django.db.models import OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce, Now
 from django.utils.translation import gettext as _
 
 from annotate.models import Draft, Judgement, Slot, User
+from annotate.prepared import Prepared
 from annotate.services import Conflict, Refused
 from annotate.services.payload import MAX_ACTIVE_MS
 
@@ -80,10 +81,17 @@ def keep(*, user: User, slot: Slot, typed: Typed) -> bool:
     return True
 
 
+def _current(slot: int, user: int) -> QuerySet[Draft]:
+    version = Judgement.objects.filter(slot=OuterRef("slot"), rater=OuterRef("rater")).values("version")
+    return Draft.objects.filter(slot=slot, rater=user, version=Coalesce(Subquery(version), 0))
+
+
+_kept = Prepared(_current)
+
+
 def current(*, user: User, slot: Slot) -> Draft | None:
     """The rater's draft for a slot, unless the answer that it would change has changed since."""
-    version = Judgement.objects.filter(slot=OuterRef("slot"), rater=OuterRef("rater")).values("version")
-    return Draft.objects.filter(slot=slot, rater=user, version=Coalesce(Subquery(version), 0)).first()
+    return _kept.first(slot=slot.pk, user=user.pk)
 
 
 def _version(user: User, slot: Slot) -> int:

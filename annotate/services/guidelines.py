@@ -41,12 +41,6 @@ def mark_read(*, user: User, guideline: GuidelineVersion) -> None:
     GuidelineReading.objects.bulk_create([GuidelineReading(user=user, guideline=guideline)], ignore_conflicts=True)
 
 
-def known_to(*, user: User, project: Project) -> GuidelineVersion | None:
-    """The newest version that the rater has read; the newest of all where they have read none."""
-    read = GuidelineReading.objects.filter(guideline=OuterRef("pk"), user=user)
-    return project.guidelines.annotate(read=Exists(read)).order_by("-read", "-number").first()
-
-
 def publish(
     *, project: Project, text: str, translations: dict[str, Any], must_read: bool, actor: User
 ) -> GuidelineVersion:

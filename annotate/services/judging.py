@@ -15,25 +15,17 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
 from annotate.models import (
-    Completion,
     Draft,
-    Edit,
-    Flag,
     Judgement,
-    JudgementRevision,
     Lease,
-    NormVerdict,
     Purpose,
-    Rank,
-    Score,
     Slot,
     Submission,
     User,
 )
 from annotate.services import Conflict, Refused, adjudication, checks, qualification
-from annotate.services.claiming import shown_order
-from annotate.services.guidelines import known_to
-from annotate.services.payload import Payload, check, digest
+from annotate.services.payload import check, digest
+from annotate.services.storing import store
 
 
 @dataclass(frozen=True)
@@ -59,19 +51,21 @@ def submit(
     try:
         return _submit(user, slot, uuid, raw, version)
     except IntegrityError:
-        # Two items, one uuid, at once: the row locks do not part them, the primary key does.
-        if Submission.objects.filter(pk=uuid).exists():
-            raise _reused() from None
-        raise
+        # One uuid for two items: the row locks do not part them, the primary key does.
+        earlier = Submission.objects.filter(pk=uuid).first()
+        if earlier is None:
+            raise
+        return _replay(earlier, user, slot, digest(raw))
 
 
 def _submit(user: User, slot: Slot, uuid: uuid_module.UUID, raw: dict[str, Any], version: int | None) -> Receipt:
     sha256 = digest(raw)
     with transaction.atomic():
         slot.refresh_from_db(fields=["state", "rater"], from_queryset=Slot.objects.select_for_update(no_key=True))
-        earlier = Submission.objects.filter(pk=uuid).first()
-        if earlier is not None:
-            return _replay(earlier, user, slot, sha256)
+        if slot.state == Slot.State.DONE or slot.rater_id != user.pk:
+            earlier = Submission.objects.filter(pk=uuid).first()
+            if earlier is not None:
+                return _replay(earlier, user, slot, sha256)
         payload = check(raw, slot)
         if slot.rater_id != user.pk:
             return _late(slot, user, uuid, raw, sha256)
@@ -80,18 +74,14 @@ def _submit(user: User, slot: Slot, uuid: uuid_module.UUID, raw: dict[str, Any],
         else:
             judgement = Judgement.objects.create(slot=slot, item_id=slot.item_id, rater=user)
             Slot.objects.filter(pk=slot.pk).update(state=Slot.State.DONE, ahead=False, lease_expires_at=None)
-        submission = Submission.objects.create(
-            uuid=uuid, slot=slot, rater=user, payload=raw, payload_sha256=sha256, outcome=Submission.Outcome.ACCEPTED
-        )
-        revision = _store(judgement, submission, payload, slot)
-        _hold_against_others(judgement, revision, slot)
-        Draft.objects.filter(slot=slot, rater=user).delete()
+        store(judgement=judgement, slot=slot, uuid=uuid, raw=raw, sha256=sha256, payload=payload)
+        _hold_against_others(judgement, slot)
     return Receipt("accepted", judgement, replay=False)
 
 
-def _hold_against_others(judgement: Judgement, revision: JudgementRevision, slot: Slot) -> None:
+def _hold_against_others(judgement: Judgement, slot: Slot) -> None:
     """Compare it with a key, an earlier judgement or other raters', as its slot's purpose asks."""
-    checks.record(judgement=judgement, revision=revision)
+    checks.record(judgement)
     if slot.purpose == Purpose.QUALIFY:
         trial = qualification.trial(user=judgement.rater, project=slot.project)
         if trial is not None:
@@ -133,44 +123,3 @@ def _next_version(slot: Slot, version: int | None) -> Judgement:
     judgement.version += 1
     Judgement.objects.filter(pk=judgement.pk).update(version=judgement.version, updated_at=Now())
     return judgement
-
-
-def _store(judgement: Judgement, submission: Submission, payload: Payload, slot: Slot) -> JudgementRevision:
-    """Write a revision with all its parts."""
-    revision = JudgementRevision.objects.create(
-        judgement=judgement,
-        number=judgement.version,
-        submission=submission,
-        both_bad=payload.both_bad,
-        strength=payload.strength,
-        rationale=payload.rationale,
-        order_shown=shown_order(slot),
-        active_ms=payload.active_ms,
-        guideline=known_to(user=judgement.rater, project=slot.project),
-    )
-    Score.objects.bulk_create(
-        Score(revision=revision, completion_id=completion, criterion_id=criterion, value=value)
-        for completion, scores in payload.scores.items()
-        for criterion, value in scores.items()
-    )
-    Rank.objects.bulk_create(
-        Rank(revision=revision, completion_id=completion, group=group) for completion, group in payload.ranks.items()
-    )
-    Flag.objects.bulk_create(
-        Flag(revision=revision, completion_id=completion, note=note) for completion, note in payload.flags.items()
-    )
-    NormVerdict.objects.bulk_create(
-        NormVerdict(
-            revision=revision,
-            completion_id=completion,
-            norm_version_id=version,
-            verdict=entry.verdict,
-            quote=entry.quote,
-        )
-        for completion, entries in payload.norms.items()
-        for version, entry in entries.items()
-    )
-    for completion, text in payload.edits.items():
-        edited = Completion.objects.create(prompt=slot.item.prompt, edit_of_id=completion, text=text)
-        Edit.objects.create(revision=revision, completion_id=completion, edited=edited)
-    return revision

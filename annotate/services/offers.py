@@ -8,7 +8,7 @@ sample of the pool, whatever the priorities are.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
@@ -16,32 +16,62 @@ from django.utils.translation import gettext as _
 
 from annotate.models import Edit, Project, Skip, Slot, User
 from annotate.models.judgements import COUNTED
+from annotate.prepared import Prepared
 from annotate.services import qualification
 from annotate.services.standing import counts
 
 
-def offers(*, user: User, project: Project, ahead: bool, at_random: bool = False) -> list[QuerySet[Slot]]:
+class Offer:
+    """A place where a rater's next slot is looked for.
+
+    :param slots: the slots in it, by the numbers of rater and project, in the order in which they are offered.
+    """
+
+    def __init__(self, slots: Callable[[int, int], QuerySet[Slot]]) -> None:
+        self._first = Prepared(lambda user, project: slots(user, project)[:1])
+        self._free = Prepared(
+            lambda user, project: slots(user, project).select_for_update(no_key=True, skip_locked=True, of=("self",))[
+                :1
+            ]
+        )
+        self._awaited = Prepared(
+            lambda user, project: slots(user, project).select_for_update(no_key=True, of=("self",))[:1]
+        )
+
+    def has_some(self, user: User, project: Project) -> bool:
+        """Whether there is one, locked by somebody or not."""
+        return bool(self._first(user=user.pk, project=project.pk))
+
+    def lock_first(self, user: User, project: Project, *, wait: bool) -> Slot | None:
+        """Lock the first one, to be called in a transaction.
+
+        :param wait: for those that others have locked; without it they are passed over.
+        """
+        locked = self._awaited if wait else self._free
+        return locked.first(user=user.pk, project=project.pk)
+
+
+def offers(*, user: User, project: Project, ahead: bool, at_random: bool = False) -> list[Offer]:
     """Where the rater's next slot is looked for, in this order.
 
     :param ahead: whether it is for after the one at work: then nothing is taken from another rater's hands.
     :param at_random: whether what is open to everybody is offered in an order that nothing has decided.
     """
-    found = [reserved(user=user, project=project)]
+    found = [RESERVED]
     if not has_quota(user=user, project=project):
-        order = "lottery" if at_random else "priority"
-        found.append(available(user=user, project=project).order_by(order, "id"))
+        found.append(AT_RANDOM if at_random else BY_PRIORITY)
         if not ahead:
-            found.append(_held_ahead(user, project))
+            found.append(HELD_AHEAD)
     return found
 
 
-def available(*, user: User, project: Project) -> QuerySet[Slot]:
-    """Slots open to everybody, free or with an expired lease, that the rater may take; the next one first."""
+def available(user: int, project: int) -> QuerySet[Slot]:
+    """Slots open to everybody, free or with an expired lease, that the rater may take."""
     expired = Q(state=Slot.State.LEASED, lease_expires_at__lt=Now()) & ~Q(rater=user)
     return _permitted(user, project).filter(Q(state=Slot.State.FREE) | expired)
 
 
-def reserved(*, user: User, project: Project) -> QuerySet[Slot]:
+def _reserved(user: int, project: int) -> QuerySet[Slot]:
     """Slots made on demand for the rater that they have not skipped."""
     return (
         Slot.objects.filter(project=project, reserved_for=user, state=Slot.State.FREE)
@@ -50,12 +80,13 @@ def reserved(*, user: User, project: Project) -> QuerySet[Slot]:
     )
 
 
-def _held_ahead(user: User, project: Project) -> QuerySet[Slot]:
+def _held_ahead(user: int, project: int) -> QuerySet[Slot]:
     """Slots that other raters' pages have fetched and nobody has opened."""
-    return _permitted(user, project).filter(state=Slot.State.LEASED, ahead=True).exclude(rater=user)
+    held = _permitted(user, project).filter(state=Slot.State.LEASED, ahead=True)
+    return held.exclude(rater=user).order_by("priority", "id")
 
 
-def _permitted(user: User, project: Project) -> QuerySet[Slot]:
+def _permitted(user: int, project: int) -> QuerySet[Slot]:
     """Open slots for everybody whose items the rater has not had, skipped, or written a part of."""
     had = Slot.objects.filter(item=OuterRef("item"), rater=user)
     skipped = Skip.objects.filter(slot__item=OuterRef("item"), rater=user)
@@ -65,8 +96,13 @@ def _permitted(user: User, project: Project) -> QuerySet[Slot]:
         .exclude(Exists(had))
         .exclude(Exists(skipped))
         .exclude(Exists(wrote))
-        .order_by("priority", "id")
     )
+
+
+RESERVED = Offer(_reserved)
+BY_PRIORITY = Offer(lambda user, project: available(user, project).order_by("priority", "id"))
+AT_RANDOM = Offer(lambda user, project: available(user, project).order_by("lottery", "id"))
+HELD_AHEAD = Offer(_held_ahead)
 
 
 def has_quota(*, user: User, project: Project) -> bool:
@@ -97,16 +133,17 @@ def _has_something(user: User, project: Project) -> bool:
     if trial is not None and not trial.passed:
         return trial.next_key is not None
     ahead = Slot.objects.filter(project=project, state=Slot.State.LEASED, rater=user, ahead=True)
-    return ahead.exists() or any(offer.exists() for offer in offers(user=user, project=project, ahead=False))
+    return ahead.exists() or any(o.has_some(user, project) for o in offers(user=user, project=project, ahead=False))
 
 
 def _withheld(user: User, project: Project) -> str:
     """Why the rater is given nothing although something is left; empty where that is not so."""
     if project.paused_at is not None:
         held_ahead = Slot.objects.filter(project=project, state=Slot.State.LEASED, rater=user)
-        left = any(o.exists() for o in (reserved(user=user, project=project), _permitted(user, project), held_ahead))
+        open_to_all = _permitted(user.pk, project.pk)
+        left = RESERVED.has_some(user, project) or open_to_all.exists() or held_ahead.exists()
         return _("The project is paused. Items appear here again when a lead goes on with it.") if left else ""
-    if has_quota(user=user, project=project) and _permitted(user, project).exists():
+    if has_quota(user=user, project=project) and _permitted(user.pk, project.pk).exists():
         return _("You have judged as many items as one person may here. Thank you! The rest is for others.")
     return ""
 
@@ -122,6 +159,6 @@ def why_none(*, user: User, project: Project) -> str:
         return withheld
     if now.done == now.total:
         return _("Every item of this project is judged. Thank you!")
-    if _permitted(user, project).filter(state=Slot.State.LEASED).exists():
+    if _permitted(user.pk, project.pk).filter(state=Slot.State.LEASED).exists():
         return _("Others are judging what is left. If one of them gives an item back, it appears here by itself.")
     return _("What is left was judged or skipped by you: the rest is for others.")

@@ -31,8 +31,9 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from annotate.markdown import to_text
-from annotate.models import NormVerdict, NormVersion, Project, Slot
+from annotate.models import Criterion, NormVerdict, NormVersion, Project, Slot
 from annotate.models.content import MAX_COMPLETIONS
+from annotate.prepared import Prepared
 from annotate.services import Refused
 
 MAX_RATIONALE = 10_000
@@ -41,6 +42,8 @@ MAX_QUOTE = 2_000
 MAX_ACTIVE_MS = 4 * 60 * 60 * 1000
 STRENGTHS = (1, 2, 3)
 PARTS = frozenset({"scores", "ranks", "edits", "flags", "norms", "both_bad", "strength", "rationale", "active_ms"})
+
+_asked = Prepared(lambda project: Criterion.objects.filter(project=project, active=True).only("pk"))
 
 
 @dataclass(frozen=True)
@@ -126,8 +129,7 @@ def _scores(value: Any, texts: dict[int, str], project: Project) -> dict[int, di
         return {}
     if not project.score_on:
         raise outdated(_("it does not collect scores"), "scores")
-    asked = project.criteria.filter(active=True).values_list("id", flat=True)
-    criteria = {str(criterion): criterion for criterion in asked}
+    criteria = {str(criterion.pk): criterion.pk for criterion in _asked(project=project.pk)}
     result: dict[int, dict[int, int]] = {}
     for completion, scores in by_completion.items():
         if not isinstance(scores, dict):

@@ -20,6 +20,7 @@ from django.db.models.functions import Now
 
 from annotate.models import Judgement, Project, Purpose, Slot, Tally, User
 from annotate.models.judgements import COUNTED
+from annotate.prepared import Prepared
 
 COUNTED_AT_ONCE = 5_000
 """Slots of a project that is counted as one looks."""
@@ -29,6 +30,7 @@ LEAST_REST = timedelta(seconds=20)
 SHOWN_AT_ONCE = 10
 
 DONE = Q(state=Slot.State.DONE)
+_counted = Prepared(lambda user, project: Tally.objects.filter(Q(rater=user) | Q(rater__isnull=True), project=project))
 
 
 @dataclass(frozen=True)
@@ -65,18 +67,25 @@ def counts(project: Project) -> Counts:
 
 def standing(*, user: User, project: Project) -> Standing:
     """Progress of one rater and of the project."""
-    return standings(user=user, projects=[project])[project.pk]
+    return _standings(user, [project], _counted(user=user.pk, project=project.pk))[project.pk]
 
 
 def standings(*, user: User, projects: Collection[Project]) -> dict[int, Standing]:
-    """Progress of one rater and of several projects, by the projects' numbers; as many queries for many as for few.
+    """The same of several projects, by their numbers; as many queries for many as for few."""
+    counted = Tally.objects.filter(Q(rater=user) | Q(rater__isnull=True), project__in=projects)
+    return _standings(user, projects, counted)
+
+
+def _standings(user: User, projects: Collection[Project], counted: Iterable[Tally]) -> dict[int, Standing]:
+    """Progress of one rater and of projects, by the projects' numbers.
 
     Where gold items or repeats are mixed in, they must not be told from others by a figure that they leave
     unchanged. So all that a rater judged counts as theirs, and what they judged moves the project's share
     only ten at a time.
+
+    :param counted: the projects' tallies, and the rater's in them.
     """
-    of_both = Tally.objects.filter(Q(rater=user) | Q(rater__isnull=True), project__in=projects)
-    tallies = {(tally.project_id, tally.rater_id): tally for tally in of_both}
+    tallies = {(tally.project_id, tally.rater_id): tally for tally in counted}
     large = {project: whole for (project, rater), whole in tallies.items() if rater is None}
     found = _counted_for(user, [project for project in projects if project.pk not in large])
     since = _judged_since(user, {project: whole.through for project, whole in large.items()})

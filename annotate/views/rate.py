@@ -16,7 +16,8 @@ from django.views.decorators.http import require_GET, require_POST
 from annotate import handles
 from annotate.access import SignedInRequest, get_project, get_slot
 from annotate.markdown import to_html
-from annotate.models import Criterion, Judgement, Project, Purpose, Slot, User
+from annotate.models import Criterion, Judgement, Project, Prompt, Purpose, Slot, User
+from annotate.prepared import Prepared
 from annotate.services import Conflict, Refused, claiming, drafts, judging, offers, qualification
 from annotate.services.payload import MAX_EDIT, MAX_QUOTE, MAX_RATIONALE, current_norms, plain_text
 from annotate.services.standing import standing
@@ -247,8 +248,12 @@ def _progress(user: User, project: Project, slot: Slot | None, *, answered: bool
     return {"done": now.percent, "total": 100, "words": words}
 
 
+_asked = Prepared(lambda project: Criterion.objects.filter(project=project, active=True).order_by("position"))
+_prompt = Prepared(lambda item: Prompt.objects.filter(items=item))
+
+
 def _criteria(project: Project) -> list[Criterion]:
-    return list(project.criteria.filter(active=True).order_by("position")) if project.score_on else []
+    return _asked(project=project.pk) if project.score_on else []
 
 
 def _norms(project: Project) -> list[dict[str, Any]]:
@@ -277,7 +282,7 @@ def _piece(user: User, project: Project, slot: Slot | None, *, with_progress: bo
     return {
         "project": project,
         "slot": slot,
-        "prompt": slot.item.prompt,
+        "prompt": _prompt.first(item=slot.item_id),
         "answers": [
             {"letter": letter, "text": text} for letter, text in zip(LETTERS, slot.shown.values(), strict=False)
         ],

@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import reverse
 
 from annotate.handles import handle
-from annotate.models import Completion, Norm, NormVersion, Project, Prompt, Slot
+from annotate.models import Completion, Norm, NormVersion, Prompt, Slot
 from annotate.services.claiming import claim, shown_order
 from annotate.services.judging import submit
 from tests.annotate.factory import World, collect_items, world
@@ -102,7 +102,8 @@ def test_each_answer_leads_to_its_own_slot_by_a_number_that_tells_nothing(bob: C
 def test_verdicts_on_norms_stand_with_their_passages_under_the_norm_s_own_words_of_then(
     bob: Client, stage: World
 ) -> None:
-    Project.objects.filter(pk=stage.project.pk).update(norms_on=True)
+    stage.project.norms_on = True
+    stage.project.save()
     norm = Norm.objects.create(project=stage.project, name="Plain words")
     version = NormVersion.objects.create(norm=norm, number=1, text="No jargon.")
     Completion.objects.update(text="It *runs* itself.")
