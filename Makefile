@@ -3,7 +3,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 MANAGE = .venv/bin/python manage.py
 
-.PHONY: demo setup test bench drill clean-data lock
+.PHONY: demo setup test bench drill screenshots clean-data lock
 
 # exec, so that Ctrl-C and SIGTERM reach the site itself.
 demo: setup
@@ -25,6 +25,9 @@ bench: setup
 
 drill: setup
 	@.venv/bin/python -m tests.drill $(DRILL)
+
+screenshots: setup
+	@.venv/bin/python -m tests.screenshots
 
 clean-data:
 	@$(MANAGE) clean_data

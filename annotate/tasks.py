@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from annotate.services import execute, imports, runs, standing
+from annotate.services import execute, figures, imports, runs, standing
 from annotate.services.sweep import sweep as find_unattended
 
 
@@ -35,5 +35,6 @@ def carry_on_import(pk: int) -> None:
 
 @shared_task(name="annotate.tasks.count")
 def count() -> None:
-    """Count the projects whose last count is old."""
+    """Count the projects whose last count is old, and measure their raters."""
     standing.count_again()
+    figures.measure_again()

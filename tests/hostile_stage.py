@@ -34,6 +34,7 @@ from annotate.services.claiming import claim, shown_order, skip
 from annotate.services.items import make_collect_items
 from annotate.services.judging import submit
 from annotate.services.prompts import PromptRow, add_prompts
+from tests import hostile_quality
 from tests.annotate.factory import World, run, user, world
 from tests.hostile import TEXTS
 
@@ -43,7 +44,9 @@ ECHOED = TEXTS[:40]
 """Texts that are sent in addresses, for pages that repeat what was searched for."""
 
 
-SEARCHES = (("prompts", "q"), ("prompts", "tag"), ("judgements", "rater"), ("history", "who"))
+SEARCHES = (("prompts", "q"), ("prompts", "tag"), ("judgements", "rater"), ("history", "who"), ("mine", "q"))
+RENAMED = TEXTS[::8]
+"""Texts that stand for the project's own on pages that are made of those."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ def prepare() -> World:
         _answers(stage)
         _skips(stage)
         _judgements(stage)
+        hostile_quality.prepare(stage)
         _runs(stage)
         _names(stage)
     return stage
@@ -118,6 +122,7 @@ def _skips(stage: World) -> None:
 def _judgements(stage: World) -> None:
     """Bob judges half of the items in as many versions as it has answers; the others stay, to be rated."""
     items = list(Item.objects.order_by("pk"))
+    version_of_norm = NormVersion.objects.get().pk
     for number in range(len(items) // 2):
         slot = claim(user=stage.bob, project=stage.project)
         assert slot is not None
@@ -127,6 +132,10 @@ def _judgements(stage: World) -> None:
             raw = {
                 "ranks": {str(pk): place for place, pk in enumerate(order, start=1)},
                 "edits": {str(pk): f"{text}\nedited {version}" for pk, text in zip(order, texts, strict=True)},
+                "norms": {
+                    str(pk): {str(version_of_norm): {"verdict": "violate", "quote": shown[:500]}}
+                    for pk, shown in slot.shown.items()
+                },
                 "flags": {str(pk): text[:500] for pk, text in zip(order, texts, strict=True)},
                 "rationale": texts[version % K][:10_000],
             }
@@ -183,6 +192,10 @@ def visits(stage: World) -> Iterator[Visit]:
     for name, pages in {"project": 1, "loop": 1, "rate": 1, **lists}.items():
         for page in range(1, pages + 1):
             yield Visit("alice", f"{reverse(name, args=['garden'])}?page={page}", next(texts))
+    for text in RENAMED:
+        for person, name in (("alice", "quality"), ("alice", "settings"), ("bob", "mine"), ("objector", "mine")):
+            yield Visit(person, reverse(name, args=["garden"]), text)
+    yield Visit("bob", f"{reverse('mine', args=['garden'])}?page=2", next(texts))
     for path in (reverse("home"), reverse("account"), reverse("join", args=[token])):
         yield Visit("alice", path, next(texts))
     for name, keys in (
@@ -215,6 +228,7 @@ def rename(text: str) -> None:
     GuidelineVersion.objects.update(text=text)
     Norm.objects.update(name=text[:120] or "-")
     NormVersion.objects.update(text=text)
+    hostile_quality.rename(text)
 
 
 def keep_draft(stage: World, text: str) -> bool:

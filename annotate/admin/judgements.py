@@ -161,3 +161,13 @@ class TallyAdmin(ReadOnly):
     list_filter = ("project",)
     search_fields = ("rater__username", "project__name")
     list_select_related = ("project", "rater")
+
+
+@admin.register(models.RaterFigures)
+class RaterFiguresAdmin(ReadOnly):
+    """Figures of the raters of large projects."""
+
+    list_display = ("id", "project", "rater", "judged", "gold_mean", "self_mean", "at")
+    list_filter = ("project",)
+    search_fields = ("rater__username", "project__name")
+    list_select_related = ("project", "rater")

@@ -34,7 +34,7 @@ from annotate.models.judgements import (
 from annotate.models.people import GuidelineReading, Invite, InviteUse, Membership, SignInTry, User
 from annotate.models.quality import AnswerKey, Check, Contest
 from annotate.models.runs import RewardModel, Run, RunEvent
-from annotate.models.tallies import Tally
+from annotate.models.tallies import RaterFigures, Tally
 
 __all__ = [
     "AnswerKey",
@@ -67,6 +67,7 @@ __all__ = [
     "Prompt",
     "Purpose",
     "Rank",
+    "RaterFigures",
     "RewardModel",
     "Run",
     "RunEvent",

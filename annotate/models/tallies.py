@@ -31,3 +31,28 @@ class Tally(models.Model):
 
     def __str__(self) -> str:
         return f"{self.project_id}/{self.rater_id or ''}: {self.done}"
+
+
+class RaterFigures(models.Model):
+    """What a rater of a large project had done when its raters were last measured."""
+
+    project = models.ForeignKey("annotate.Project", on_delete=models.CASCADE, related_name="rater_figures")
+    rater = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="figures")
+    judged = models.PositiveBigIntegerField()
+    total_ms = models.PositiveBigIntegerField(help_text=_("Time at work on all of them, idle taken out."))
+    median_ms = models.FloatField(null=True)
+    gold_mean = models.FloatField(null=True, help_text=_("Mean agreement with the keys of gold items."))
+    gold_n = models.PositiveBigIntegerField()
+    self_mean = models.FloatField(null=True, help_text=_("Mean agreement with the rater's own earlier judgements."))
+    self_n = models.PositiveBigIntegerField()
+    flags = models.PositiveBigIntegerField()
+    skips = models.PositiveBigIntegerField()
+    seconds = models.FloatField(help_text=_("How long measuring the project took."))
+    at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        verbose_name_plural = "rater figures"
+        constraints = [models.UniqueConstraint(fields=["project", "rater"], name="figures_of_rater_once")]
+
+    def __str__(self) -> str:
+        return f"{self.project_id}/{self.rater_id}: {self.judged}"

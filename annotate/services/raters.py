@@ -9,55 +9,20 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import combinations
-from typing import Any
 
-from django.db.models import Aggregate, Avg, Count, F, FloatField, QuerySet, Sum
+from django.db.models import Avg, Count, QuerySet
 from django.db.models.functions import Now
 
-from annotate.models import (
-    AnswerKey,
-    Check,
-    Flag,
-    Item,
-    Judgement,
-    JudgementRevision,
-    Membership,
-    Project,
-    Purpose,
-    Skip,
-    User,
-)
-from annotate.services import checks, places, qualification
+from annotate.models import Check, Item, Judgement, JudgementRevision, Membership, Project, Purpose, User
+from annotate.services import checks, figures, places, qualification
+from annotate.services.figures import Figures, Median, Share
 from annotate.services.qualification import Trial
 
 WEEK = timedelta(days=7)
 SHARED = 300
 """Items judged by several people that agreement between raters is taken over."""
-FEW = 20
-"""Judgements below which a mean says little."""
-
-
-class Median(Aggregate):
-    """The middle value; of two middle ones their mean."""
-
-    function = "PERCENTILE_CONT"
-    template = "%(function)s(0.5) WITHIN GROUP (ORDER BY %(expressions)s)"
-    output_field = FloatField()
-
-
-@dataclass(frozen=True)
-class Share:
-    """A mean agreement from 0 to 1 over n judgements; None where there are none."""
-
-    mean: float | None
-    n: int
-
-    @property
-    def few(self) -> bool:
-        """Whether it is over so little that it says little."""
-        return self.n < FEW
 
 
 @dataclass(frozen=True)
@@ -77,17 +42,20 @@ class Row:
     """A member as leads see their work."""
 
     membership: Membership
-    judged: int
-    active_ms: int
-    median_ms: float | None
-    with_gold: Share
-    with_self: Share
+    figures: Figures
     with_others: Share
     """n counts items."""
-    flags: int
-    skips: int
     trial: Trial | None
     """Where they stand in the qualification, if they need it."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """The members of a project, by name."""
+
+    rows: list[Row]
+    at: datetime | None
+    """When their figures were taken; None for just now."""
 
 
 @dataclass(frozen=True)
@@ -110,49 +78,32 @@ def own(*, user: User, project: Project) -> Own:
     return Own(
         judged=judged.count(),
         this_week=judged.filter(created_at__gte=Now() - WEEK).count(),
-        median_ms=_current(project).filter(judgement__rater=user).aggregate(median=Median("active_ms"))["median"],
+        median_ms=figures.current(project)
+        .filter(judgement__rater=user)
+        .aggregate(median=Median("active_ms"))["median"],
         with_self=_share(of_rater.filter(earlier__isnull=False)),
         with_gold=_share(checks.revealed_gold(user=user, project=project).filter(checks.COUNTING)),
     )
 
 
-def table(project: Project, shared: Sequence[SharedItem]) -> list[Row]:
-    """Every person of a project with their figures, by name.
+def table(project: Project, shared: Sequence[SharedItem]) -> Table:
+    """Every person of a project with their figures.
 
     :param shared: as :func:`shared_items` gives them.
     """
-    judged = Judgement.objects.filter(slot__project=project)
-    work = _by_rater(
-        _current(project), "judgement__rater", n=Count("pk"), total=Sum("active_ms"), median=Median("active_ms")
-    )
-    of_project = Check.objects.filter(judgement__in=judged).order_by()
-    means = {"mean": Avg("agreement"), "n": Count("pk")}
-    gold = _by_rater(of_project.filter(checks.COUNTING, key__use=AnswerKey.Use.GOLD), "judgement__rater", **means)
-    again = _by_rater(of_project.filter(earlier__isnull=False), "judgement__rater", **means)
-    flagged = Flag.objects.filter(revision__judgement__in=judged, revision__number=F("revision__judgement__version"))
-    flags = _by_rater(flagged, "revision__judgement__rater", n=Count("pk"))
-    skips = _by_rater(Skip.objects.filter(slot__project=project), "rater", n=Count("pk"))
+    measured = figures.of(project)
     others = _with_others(shared)
     people = project.memberships.filter(user__kind=User.Kind.HUMAN).select_related("user").order_by("user__username")
-    nobody: dict[str, Any] = {"mean": None, "n": 0, "total": 0, "median": None}
-
-    def row(member: Membership) -> Row:
-        who = member.user_id
-        did = work.get(who, nobody)
-        return Row(
+    rows = [
+        Row(
             membership=member,
-            judged=did["n"],
-            active_ms=did["total"],
-            median_ms=did["median"],
-            with_gold=_of(gold.get(who, nobody)),
-            with_self=_of(again.get(who, nobody)),
-            with_others=others.get(who, Share(None, 0)),
-            flags=flags.get(who, nobody)["n"],
-            skips=skips.get(who, nobody)["n"],
+            figures=measured.by_rater.get(member.user_id, Figures()),
+            with_others=others.get(member.user_id, Share(None, 0)),
             trial=_trial(member, project),
         )
-
-    return [row(member) for member in people]
+        for member in people
+    ]
+    return Table(rows, measured.at)
 
 
 def shared_items(project: Project) -> list[SharedItem]:
@@ -161,7 +112,7 @@ def shared_items(project: Project) -> list[SharedItem]:
     newest = list(second.order_by("-pk").values_list("item", flat=True)[:SHARED])
     items = Item.objects.select_related("prompt", "project").in_bulk(newest)
     found = {pk: SharedItem(items[pk]) for pk in newest}
-    revisions = _current(project).filter(
+    revisions = figures.current(project).filter(
         judgement__item__in=newest, judgement__slot__number__isnull=False, judgement__rater__kind=User.Kind.HUMAN
     )
     for revision in (
@@ -186,20 +137,8 @@ def _with_others(shared: Iterable[SharedItem]) -> dict[int, Share]:
     return {rater: Share(sum(values) / len(values), len(values)) for rater, values in by_rater.items()}
 
 
-def _current(project: Project) -> QuerySet[JudgementRevision]:
-    return JudgementRevision.objects.filter(judgement__slot__project=project, number=F("judgement__version"))
-
-
-def _by_rater(records: QuerySet[Any], rater: str, **figures: Any) -> dict[int, dict[str, Any]]:
-    return {row[rater]: row for row in records.order_by().values(rater).annotate(**figures)}
-
-
 def _share(found: QuerySet[Check]) -> Share:
-    return _of(found.aggregate(mean=Avg("agreement"), n=Count("pk")))
-
-
-def _of(figures: dict[str, Any]) -> Share:
-    return Share(figures["mean"], figures["n"])
+    return Share(**found.aggregate(mean=Avg("agreement"), n=Count("pk")))
 
 
 def _trial(member: Membership, project: Project) -> Trial | None:

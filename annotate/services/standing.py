@@ -8,11 +8,14 @@ judgement whose transaction was open while the task counted may be left out unti
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import Count, DurationField, ExpressionWrapper, F, Max, Q, Value
+from django.db.models import Count, DurationField, ExpressionWrapper, F, Max, Q, QuerySet, Value
 from django.db.models.functions import Now
 
 from annotate.models import Judgement, Project, Purpose, Slot, Tally, User
@@ -63,21 +66,58 @@ def counts(project: Project) -> Counts:
 
 
 def standing(*, user: User, project: Project) -> Standing:
-    """Progress of one rater and of the project.
+    """Progress of one rater and of the project."""
+    return _standings(user, [project], _counted(user=user.pk, project=project.pk))[project.pk]
+
+
+def standings(*, user: User, projects: Collection[Project]) -> dict[int, Standing]:
+    """The same of several projects, by their numbers; as many queries for many as for few."""
+    counted = Tally.objects.filter(Q(rater=user) | Q(rater__isnull=True), project__in=projects)
+    return _standings(user, projects, counted)
+
+
+def _standings(user: User, projects: Collection[Project], counted: Iterable[Tally]) -> dict[int, Standing]:
+    """Progress of one rater and of projects, by the projects' numbers.
 
     Where gold items or repeats are mixed in, they must not be told from others by a figure that they leave
     unchanged. So all that a rater judged counts as theirs, and what they judged moves the project's share
     only ten at a time.
+
+    :param counted: the projects' tallies, and the rater's in them.
     """
-    tallies = {tally.rater_id: tally for tally in _counted(user=user.pk, project=project.pk)}
-    whole, own = tallies.get(None), tallies.get(user.pk)
-    if whole is None:
-        now = _counted_now(project)
-        mine = Slot.objects.filter(DONE, project=project, rater=user).count()
-        return Standing(mine, now.done, now.total, recent=_recent(user, project, mine))
-    since = Judgement.objects.filter(pk__gt=whole.through, rater=user, slot__project=project).count()
-    mine = since + (own.done if own else 0)
-    return Standing(mine, whole.done, whole.total)
+    tallies = {(tally.project_id, tally.rater_id): tally for tally in counted}
+    large = {project: whole for (project, rater), whole in tallies.items() if rater is None}
+    found = _counted_for(user, [project for project in projects if project.pk not in large])
+    since = _judged_since(user, {project: whole.through for project, whole in large.items()})
+    for project, whole in large.items():
+        own = tallies.get((project, user.pk))
+        found[project] = Standing(since.get(project, 0) + (own.done if own else 0), whole.done, whole.total)
+    return found
+
+
+def _counted_for(user: User, projects: Collection[Project]) -> dict[int, Standing]:
+    """The standings of small projects, counted now."""
+    slots = Slot.objects.filter(project__in=projects).order_by().values_list("project")
+    rows = slots.annotate(
+        mine=Count("pk", filter=Q(DONE, rater=user)),
+        done=Count("pk", filter=COUNTED & DONE),
+        total=Count("pk", filter=COUNTED),
+    )
+    found = {project.pk: Standing(0, 0, 0) for project in projects}
+    found |= {project: Standing(mine, done, total) for project, mine, done, total in rows}
+    mixing = {project.pk: found[project.pk].mine for project in projects if project.gold_rate or project.repeat_rate}
+    recent = _recent(user, mixing)
+    return {project: replace(standing, recent=recent[project]) for project, standing in found.items()}
+
+
+def _judged_since(user: User, through: Mapping[int, int]) -> dict[int, int]:
+    """How much a rater judged in projects after the judgements up to which these were counted."""
+    judged = Judgement.objects.filter(rater=user).order_by()
+    of_each = [
+        judged.filter(slot__project=project, pk__gt=last).values_list("slot__project").annotate(n=Count("pk"))
+        for project, last in through.items()
+    ]
+    return dict(_together(of_each))
 
 
 def _counted_now(project: Project) -> Counts:
@@ -85,21 +125,44 @@ def _counted_now(project: Project) -> Counts:
     return Counts(**slots.aggregate(done=Count("pk", filter=DONE), total=Count("pk")))
 
 
-def _recent(user: User, project: Project, mine: int) -> int:
-    if not (project.gold_rate or project.repeat_rate):
-        return 0
-    latest = Judgement.objects.filter(rater=user, slot__project=project).order_by("-pk")
-    purposes = latest.values_list("slot__purpose", flat=True)[: mine % SHOWN_AT_ONCE]
-    return sum(purpose in (Purpose.COLLECT, Purpose.EVALUATE) for purpose in purposes)
+def _recent(user: User, mine: Mapping[int, int]) -> Counter[int]:
+    """Of the last judgements in projects, as many as are over a full ten, those that count.
+
+    :param mine: how many the rater has made, by project.
+    """
+    latest = Judgement.objects.filter(rater=user).order_by("-pk")
+    of_each = [
+        latest.filter(slot__project=project).values_list("slot__project", "slot__purpose")[: count % SHOWN_AT_ONCE]
+        for project, count in mine.items()
+        if count % SHOWN_AT_ONCE
+    ]
+    return Counter(project for project, purpose in _together(of_each) if purpose in (Purpose.COLLECT, Purpose.EVALUATE))
+
+
+def _together(queries: Sequence[QuerySet[Any, Any]]) -> Iterable[Any]:
+    """The rows of all of them by one query."""
+    return queries[0].union(*queries[1:], all=True) if queries else []
 
 
 def count_again() -> None:
     """Count every large project whose last count is old for its size."""
+    for project in due(Tally.objects.filter(rater__isnull=True)):
+        _count(project.pk)
+
+
+def due(counted: QuerySet[Any]) -> QuerySet[Project]:
+    """Projects that have not been counted, or so long ago that it may be done again.
+
+    :param counted: rows of counts, with their ``project``, the ``seconds`` that it took, and ``at`` which time.
+    """
     rest = ExpressionWrapper(F("seconds") * RESTS * Value(timedelta(seconds=1)), output_field=DurationField())
     fresh = Q(at__gt=Now() - LEAST_REST) | Q(at__gt=Now() - rest)
-    resting = Tally.objects.filter(fresh, rater__isnull=True).values("project")
-    for project in Project.objects.exclude(pk__in=resting).values_list("pk", flat=True):
-        _count(project)
+    return Project.objects.exclude(pk__in=counted.filter(fresh).values("project"))
+
+
+def is_large(project: Project) -> bool:
+    """Whether a project has so many slots that nobody waits for them to be counted."""
+    return Slot.objects.filter(COUNTED, project=project)[COUNTED_AT_ONCE:].exists()
 
 
 def _count(number: int) -> None:
@@ -110,7 +173,7 @@ def _count(number: int) -> None:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         held = Project.objects.select_for_update(no_key=True, skip_locked=True)
         project = held.filter(pk=number).first()
-        if project is None or not Slot.objects.filter(COUNTED, project=project)[COUNTED_AT_ONCE:].exists():
+        if project is None or not is_large(project):
             return
         through = Judgement.objects.aggregate(latest=Max("pk"))["latest"] or 0
         now = _counted_now(project)

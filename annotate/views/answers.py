@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from annotate.models import AnswerKey, Check, Criterion, JudgementRevision, NormVerdict, Slot
+from annotate.models import AnswerKey, Check, Criterion, JudgementRevision, NormVerdict, NormVersion, Slot
 from annotate.services import adjudication, places
 from annotate.views.judging_words import STRENGTHS
 from annotate.views.letters import LETTERS
@@ -95,9 +95,15 @@ def of_revision(revision: JudgementRevision, slot: Slot, criteria: Iterable[Crit
     return Shown(parts, revision.both_bad, revision.rationale)
 
 
-def of_payload(payload: Mapping[str, Any], slot: Slot, criteria: Iterable[Criterion]) -> Shown:
-    """An answer as it was sent: what came late has nothing else."""
+def of_payload(
+    payload: Mapping[str, Any], slot: Slot, criteria: Iterable[Criterion], norms: Mapping[int, NormVersion]
+) -> Shown:
+    """An answer as it was sent: what came late has nothing else.
+
+    :param norms: the versions of the project's norms by id, each with its norm.
+    """
     ranks, scores, edits, flags = (payload.get(part) or {} for part in ("ranks", "scores", "edits", "flags"))
+    verdicts = payload.get("norms") or {}
     asked = [c for c in criteria if any(str(c.pk) in of_one for of_one in scores.values())]
     parts = [
         Part(
@@ -108,6 +114,10 @@ def of_payload(payload: Mapping[str, Any], slot: Slot, criteria: Iterable[Criter
             edit=edits.get(str(pk), ""),
             flag=flags.get(str(pk)),
             strength=str(STRENGTHS.get(payload.get("strength", 0), "")) if ranks.get(str(pk)) == 1 else "",
+            verdicts=[
+                NormVerdict(norm_version=norms[int(version)], **said)
+                for version, said in sorted(verdicts.get(str(pk), {}).items(), key=lambda entry: int(entry[0]))
+            ],
         )
         for letter, (pk, text) in zip(LETTERS, slot.shown.items(), strict=False)
     ]

@@ -10,7 +10,7 @@ from django.views.decorators.http import require_GET
 
 from annotate.access import LEAD, SignedInRequest, may_create, projects_of
 from annotate.models import Generation, Project, Run
-from annotate.services.standing import Standing, standing
+from annotate.services.standing import Standing, standings
 
 
 @dataclass
@@ -30,10 +30,8 @@ def home(request: SignedInRequest) -> HttpResponse:
     projects = projects_of(request.user)
     if len(projects) == 1 and LEAD not in projects.values():
         return redirect("rate", slug=next(iter(projects)).slug)
-    cards = {
-        project.pk: Card(project, role, standing(user=request.user, project=project))
-        for project, role in projects.items()
-    }
+    found = standings(user=request.user, projects=projects)
+    cards = {project.pk: Card(project, role, found[project.pk]) for project, role in projects.items()}
     served = Generation.objects.filter(project__in=cards, state=Generation.State.PROMOTED).order_by("number")
     for project, number in served.values_list("project", "number"):
         cards[project].generation = number

@@ -19,7 +19,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
 from annotate.access import SignedInRequest, get_check, get_project
-from annotate.models import Check, Completion, Criterion, Edit, Flag, Project, Prompt, Submission, User
+from annotate.models import Check, Completion, Criterion, Edit, Flag, NormVersion, Project, Prompt, Submission, User
 from annotate.services import Refused, checks, contests, raters
 from annotate.views import answers
 from annotate.views.answers import Comparison, Shown
@@ -61,7 +61,7 @@ def mine(request: SignedInRequest, slug: str) -> HttpResponse:
     context = {
         "project": project,
         "page": page,
-        "entries": _entries(page.object_list, criteria),
+        "entries": _entries(page.object_list, project, criteria),
         "chosen": chosen,
         "filters": FILTERS,
         "own": raters.own(user=request.user, project=project),
@@ -124,8 +124,9 @@ def _with_text(found: QuerySet[Submission], text: str) -> QuerySet[Submission]:
     )
 
 
-def _entries(submissions: Iterable[Submission], criteria: list[Criterion]) -> list[Entry]:
+def _entries(submissions: Iterable[Submission], project: Project, criteria: list[Criterion]) -> list[Entry]:
     submissions = list(submissions)
+    norms = NormVersion.objects.filter(norm__project=project).select_related("norm").in_bulk()
     slots = [submission.slot_id for submission in submissions]
     standing = set(
         Check.objects.filter(judgement__slot__in=slots, revealed_at__isnull=False).values_list(
@@ -136,7 +137,7 @@ def _entries(submissions: Iterable[Submission], criteria: list[Criterion]) -> li
         Entry(
             submission=submission,
             prompt=submission.slot.item.prompt,
-            shown=answers.of_payload(submission.payload, submission.slot, criteria),
+            shown=answers.of_payload(submission.payload, submission.slot, criteria, norms),
             stands=submission.slot_id in standing,
         )
         for submission in submissions

@@ -13,7 +13,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from annotate.access import LEAD, SignedInRequest, get_contest, get_judgement, get_key, get_member, get_project
 from annotate.models import AnswerKey, Contest, Project
-from annotate.services import Refused, contests, disagreements, keys, qualification, raters
+from annotate.services import Refused, contests, disagreements, figures, keys, qualification, raters
 from annotate.views import answers
 
 
@@ -29,7 +29,7 @@ def quality(request: SignedInRequest, slug: str) -> HttpResponse:
         "usual": disagreements.USUAL,
         "keys": _keys(project),
         "raters": raters.table(project, shared),
-        "few": raters.FEW,
+        "few": figures.FEW,
         "tab": "quality",
     }
     return render(request, "quality/page.html", context)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import uuid
 from collections import defaultdict
-from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, ClassVar
 
@@ -26,6 +25,7 @@ from annotate.services.judging import submit
 from annotate.services.offers import why_none
 from annotate.services.ondemand import counted_revisions, make_on_demand
 from tests.annotate.factory import World, collect_items, user, world
+from tests.annotate.queue_model import Held, QueueModel
 
 OVERLAP = 2
 BROWSER = uuid.uuid4()
@@ -33,24 +33,6 @@ BROWSER = uuid.uuid4()
 raters = st.integers(0, 3)
 places = st.integers(0, 40)
 """Which of the slots or submissions that there are; taken modulo their number."""
-
-
-@dataclass(frozen=True)
-class Held:
-    """What the model knows of a slot."""
-
-    item: int
-    purpose: str
-    priority: int
-    state: str = "free"
-    rater: int | None = None
-    ahead: bool = False
-    expired: bool = False
-    reserved_for: int | None = None
-
-    @property
-    def counted(self) -> bool:
-        return self.purpose in ("collect", "evaluate")
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -74,13 +56,11 @@ class QueueMachine(RuleBasedStateMachine):
         type(self).examples += 1
         self.example = transaction.atomic()
         self.example.__enter__()
+        self.model = QueueModel({s.pk: Held(s.item_id, s.purpose, s.priority) for s in Slot.objects.all()})
         self.set_project(paused=False, quota=None)
-        self.slots = {s.pk: Held(s.item_id, s.purpose, s.priority) for s in Slot.objects.all()}
         self.completions = {
             slot.item_id: sorted(slot.item.completions.values_list("pk", flat=True)) for slot in Slot.objects.all()
         }
-        self.leases: set[tuple[int, int]] = set()
-        self.skips: set[tuple[int, int]] = set()
         self.versions: dict[int, int] = {}
         self.answered: list[int] = []
         self.receipts: dict[uuid.UUID, tuple[int, int, str, dict[str, Any]]] = {}
@@ -103,17 +83,17 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(who=raters, ahead=st.booleans())
     def claims(self, who: int, ahead: bool) -> None:
         rater = self.people[who]
-        expected = self.expected_claim(rater.pk, ahead)
+        expected = self.model.expected_claim(rater.pk, ahead)
         slot = claim(user=rater, project=self.stage.project, ahead=ahead)
-        if slot is not None and slot.pk not in self.slots:
+        if slot is not None and slot.pk not in self.model.slots:
             self.is_gold_in_place_of(expected, slot, rater.pk)
             expected = slot.pk
         assert (slot and slot.pk) == expected
         if expected is None and not ahead:
             self.the_reason_is_right(rater)
         if expected is not None:
-            self.change(expected, state="leased", rater=rater.pk, ahead=ahead, expired=False)
-            self.leases.add((expected, rater.pk))
+            self.model.change(expected, state="leased", rater=rater.pk, ahead=ahead, expired=False)
+            self.model.leases.add((expected, rater.pk))
 
     @rule(paused=st.sampled_from([False, False, True]), quota=st.sampled_from([None, None, 1, 2]))
     def a_lead_changes_the_project(self, paused: bool, quota: int | None) -> None:
@@ -121,37 +101,37 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(which=places)
     def time_passes(self, which: int) -> None:
-        leased = [pk for pk, held in self.slots.items() if held.state == "leased"]
+        leased = [pk for pk, held in self.model.slots.items() if held.state == "leased"]
         if leased:
             pk = leased[which % len(leased)]
             Slot.objects.filter(pk=pk).update(lease_expires_at=Now() - timedelta(seconds=1))
-            self.change(pk, expired=True)
+            self.model.change(pk, expired=True)
 
     @rule(who=raters, which=places)
     def renews(self, who: int, which: int) -> None:
         rater, pk = self.people[who], self.slot(which)
-        held = self.slots[pk]
-        mine = held.state == "leased" and held.rater == rater.pk and not (self.paused and held.ahead)
+        held = self.model.slots[pk]
+        mine = held.state == "leased" and held.rater == rater.pk and not (self.model.paused and held.ahead)
         assert renew(user=rater, slot=Slot.objects.get(pk=pk)) == mine
         if mine:
-            self.change(pk, expired=False, ahead=False)
+            self.model.change(pk, expired=False, ahead=False)
 
     @rule(who=raters, which=places)
     def moves_on(self, who: int, which: int) -> None:
         rater, pk = self.people[who], self.slot(which)
-        held = self.slots[pk]
+        held = self.model.slots[pk]
         mine = held.state == "leased" and held.rater == rater.pk
-        if mine and self.at_work(rater.pk):
+        if mine and self.model.at_work(rater.pk):
             return  # the page moves on only from an item that it has just sent or skipped
-        assert open_ahead(user=rater, project=self.stage.project, slot_id=pk) == (mine and not self.paused)
-        if mine and not self.paused:
-            self.change(pk, expired=False, ahead=False)
+        assert open_ahead(user=rater, project=self.stage.project, slot_id=pk) == (mine and not self.model.paused)
+        if mine and not self.model.paused:
+            self.model.change(pk, expired=False, ahead=False)
 
     @rule(who=raters, which=places, what=places, stale=st.booleans())
     def submits(self, who: int, which: int, what: int, stale: bool) -> None:
         """A first answer, or an edit of one, from the version that is there or from a stale one."""
         rater, pk = self.people[who], self.slot(which, had_by=self.people[who].pk)
-        held, version = self.slots[pk], self.versions.get(pk)
+        held, version = self.model.slots[pk], self.versions.get(pk)
         given = version if not stale else (version or 0) + 1
         key, raw = uuid.uuid4(), self.answer(held.item, what)
 
@@ -159,7 +139,7 @@ class QueueMachine(RuleBasedStateMachine):
             slot = Slot.objects.get(pk=pk)
             return submit(user=rater, slot=slot, uuid=key, raw=raw, version=given).outcome
 
-        if held.rater != rater.pk and (pk, rater.pk) not in self.leases:
+        if held.rater != rater.pk and (pk, rater.pk) not in self.model.leases:
             return refused(Refused, send)
         if held.rater == rater.pk and held.state == "done" and stale:
             return refused(Conflict, send)
@@ -171,7 +151,7 @@ class QueueMachine(RuleBasedStateMachine):
             if version is None:
                 self.answered.append(pk)
             self.versions[pk] = (version or 0) + 1
-            self.change(pk, state="done", ahead=False, expired=False)
+            self.model.change(pk, state="done", ahead=False, expired=False)
 
     @rule(which=places, who=raters, what=places, same=st.booleans())
     def submits_again(self, which: int, who: int, what: int, same: bool) -> None:
@@ -180,7 +160,7 @@ class QueueMachine(RuleBasedStateMachine):
         key = list(self.receipts)[which % len(self.receipts)]
         pk, sender, outcome, raw = self.receipts[key]
         rater = next(person for person in self.people if person.pk == sender) if same else self.people[who]
-        again = raw if same else self.answer(self.slots[pk].item, what)
+        again = raw if same else self.answer(self.model.slots[pk].item, what)
 
         def send() -> str:
             return submit(user=rater, slot=Slot.objects.get(pk=pk), uuid=key, raw=again).outcome
@@ -193,7 +173,7 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(who=raters, which=places)
     def skips_it(self, who: int, which: int) -> None:
         rater, pk = self.people[who], self.slot(which, had_by=self.people[who].pk)
-        held = self.slots[pk]
+        held = self.model.slots[pk]
 
         def give_back() -> None:
             skip(user=rater, slot=Slot.objects.get(pk=pk), reason="unsure")
@@ -201,18 +181,18 @@ class QueueMachine(RuleBasedStateMachine):
         if held.rater != rater.pk or held.state != "leased":
             return refused(Refused, give_back)
         give_back()
-        self.skips.add((held.item, rater.pk))
+        self.model.skips.add((held.item, rater.pk))
         self.drafts.pop((pk, rater.pk), None)
-        self.change(pk, state="free", rater=None, ahead=False, expired=False)
+        self.model.change(pk, state="free", rater=None, ahead=False, expired=False)
 
     @rule(who=raters, which=places, delayed=st.booleans())
     def types(self, who: int, which: int, delayed: bool) -> None:
         rater, pk = self.people[who], self.slot(which, had_by=self.people[who].pk)
-        if (pk, rater.pk) not in self.leases:
+        if (pk, rater.pk) not in self.model.leases:
             return
         self.drafted += 1
         number = 0 if delayed else self.drafted
-        mine = self.slots[pk].rater == rater.pk
+        mine = self.model.slots[pk].rater == rater.pk
         version = self.versions.get(pk, 0) if mine else 0
         typed = drafts.Typed(number, 0, BROWSER, version, {"rationale": str(number)})
         replaced = self.drafts.get((pk, rater.pk))
@@ -225,9 +205,9 @@ class QueueMachine(RuleBasedStateMachine):
     def asks(self, who: int, which: int, purpose: Purpose) -> None:
         rater, pk = self.people[who], self.slot(which)
         item = Slot.objects.get(pk=pk).item
-        on_item = {key: held for key, held in self.slots.items() if held.item == item.pk}
+        on_item = {key: held for key, held in self.model.slots.items() if held.item == item.pk}
         judged_by = {on_item[key].rater for key in self.versions if key in on_item}
-        had = self.had(item.pk, rater.pk)
+        had = self.model.had(item.pk, rater.pk)
         fits = rater.pk in judged_by if purpose == Purpose.REPEAT else bool(judged_by) and not had
         if not fits:
             return refused(
@@ -235,28 +215,28 @@ class QueueMachine(RuleBasedStateMachine):
             )
         made = make_on_demand(item=item, purpose=purpose, rater=rater, actor=self.stage.alice)
         moved = [k for k, held in on_item.items() if held.purpose == purpose == "adjudicate" and held.state != "done"]
-        assert made.pk in moved if moved else made.pk not in self.slots
-        self.slots[made.pk] = Held(item.pk, purpose, made.priority, reserved_for=rater.pk)
+        assert made.pk in moved if moved else made.pk not in self.model.slots
+        self.model.slots[made.pk] = Held(item.pk, purpose, made.priority, reserved_for=rater.pk)
 
     @rule(which=places)
     def makes_a_key(self, which: int) -> None:
         if not self.answered:
             return
         pk = self.answered[which % len(self.answered)]
-        if self.slots[pk].item in self.keys:
+        if self.model.slots[pk].item in self.keys:
             return
         judgement = Judgement.objects.get(slot=pk)
         keys.make(judgement=judgement, use="gold", explanation="", actor=self.stage.alice)
-        self.keys.add(self.slots[pk].item)
+        self.keys.add(self.model.slots[pk].item)
 
     def is_gold_in_place_of(self, expected: int | None, slot: Slot, rater: int) -> None:
         """Check a slot that claiming made by itself, and take it into the model."""
         assert expected is not None
-        assert self.slots[expected].counted
+        assert self.model.slots[expected].counted
         assert slot.purpose == Purpose.GOLD
         assert slot.item_id in self.keys
-        assert not self.had(slot.item_id, rater)
-        self.slots[slot.pk] = Held(slot.item_id, slot.purpose, slot.priority, reserved_for=rater)
+        assert not self.model.had(slot.item_id, rater)
+        self.model.slots[slot.pk] = Held(slot.item_id, slot.purpose, slot.priority, reserved_for=rater)
 
     # What must hold: the first two after every step, the rest, of what is only ever added to, after the last
 
@@ -265,13 +245,13 @@ class QueueMachine(RuleBasedStateMachine):
         stored = {
             pk: tuple(rest) for pk, *rest in Slot.objects.values_list("pk", "state", "rater", "ahead", "reserved_for")
         }
-        assert stored == {pk: (s.state, s.rater, s.ahead, s.reserved_for) for pk, s in self.slots.items()}
+        assert stored == {pk: (s.state, s.rater, s.ahead, s.reserved_for) for pk, s in self.model.slots.items()}
 
     @invariant()
     def nobody_holds_more_than_two_and_no_item_is_judged_more_often_than_wanted(self) -> None:
         holding: dict[int | None, int] = defaultdict(int)
         judged: dict[int, list[int | None]] = defaultdict(list)
-        for held in self.slots.values():
+        for held in self.model.slots.values():
             holding[held.rater] += held.state == "leased"
             if held.counted and held.state == "done":
                 judged[held.item].append(held.rater)
@@ -289,7 +269,7 @@ class QueueMachine(RuleBasedStateMachine):
     def each_done_slot_has_one_judgement_with_every_version(self) -> None:
         versions = dict(Judgement.objects.values_list("slot", "version"))
         assert versions == self.versions
-        assert set(versions) == {pk for pk, held in self.slots.items() if held.state == "done"}
+        assert set(versions) == {pk for pk, held in self.model.slots.items() if held.state == "done"}
         numbers = defaultdict(list)
         revisions = JudgementRevision.objects.order_by("number").values_list("judgement__slot", "number")
         for slot, number in revisions:
@@ -300,95 +280,37 @@ class QueueMachine(RuleBasedStateMachine):
         counted = counted_revisions(purpose=Purpose.COLLECT, kinds=["human"])
         expected: set[int] = set()
         for item in self.completions:
-            judged = [pk for pk in self.answered if self.slots[pk].item == item]
-            decided = [pk for pk in judged if self.slots[pk].purpose == "adjudicate"]
-            expected |= {decided[-1]} if decided else {pk for pk in judged if self.slots[pk].counted}
+            judged = [pk for pk in self.answered if self.model.slots[pk].item == item]
+            decided = [pk for pk in judged if self.model.slots[pk].purpose == "adjudicate"]
+            expected |= {decided[-1]} if decided else {pk for pk in judged if self.model.slots[pk].counted}
         assert set(counted.values_list("judgement__slot", flat=True)) == expected
 
     def the_newest_draft_of_each_open_answer_is_kept(self) -> None:
         stored = {(d.slot_id, d.rater_id): (d.sequence, json.loads(d.answer)) for d in Draft.objects.all()}
         assert stored == {key: (number, {"rationale": str(number)}) for key, number in self.drafts.items()}
 
-    # The model
-
-    def expected_claim(self, rater: int, ahead: bool) -> int | None:
-        """The slot that claiming must give, worked out in plain Python."""
-
-        def first(fits: Any) -> int | None:
-            found = [pk for pk, held in self.slots.items() if fits(held)]
-            return min(found, key=lambda pk: (self.slots[pk].priority, pk), default=None)
-
-        mine = sorted(
-            (held.ahead, held.priority, pk)
-            for pk, held in self.slots.items()
-            if held.state == "leased" and held.rater == rater
-        )
-        if self.paused:
-            mine = [entry for entry in mine if not entry[0]]
-        fits = [entry for entry in mine if entry[0]] if ahead else mine
-        if fits:
-            return fits[0][2]
-        if len(mine) >= HELD_AT_MOST or self.paused:
-            return None
-        barred = self.barred(rater)
-
-        def for_me(held: Held) -> bool:
-            return self.is_asked(held, rater)
-
-        def open_to_all(held: Held) -> bool:
-            free = held.state == "free" or (held.state == "leased" and held.expired)
-            return held.counted and held.item not in barred and free
-
-        def in_a_page_only(held: Held) -> bool:
-            return held.counted and held.item not in barred and held.ahead and not ahead
-
-        return first(for_me) or (not self.has_quota(rater) and (first(open_to_all) or first(in_a_page_only))) or None
-
     def the_reason_is_right(self, rater: User) -> None:
         """Paused or a quota is given as the reason exactly where it keeps something from the rater."""
-        barred = self.barred(rater.pk)
-        open_to_all = any(h.counted and h.state != "done" and h.item not in barred for h in self.slots.values())
-        own = any(h.state == "leased" and h.rater == rater.pk for h in self.slots.values())
-        asked = any(self.is_asked(held, rater.pk) for held in self.slots.values())
+        barred = self.model.barred(rater.pk)
+        open_to_all = any(h.counted and h.state != "done" and h.item not in barred for h in self.model.slots.values())
+        own = any(h.state == "leased" and h.rater == rater.pk for h in self.model.slots.values())
+        asked = any(self.model.is_asked(held, rater.pk) for held in self.model.slots.values())
         reason = why_none(user=rater, project=self.stage.project)
-        assert ("paused" in reason) == (self.paused and (open_to_all or own or asked))
-        assert ("one person may" in reason) == (not self.paused and open_to_all and self.has_quota(rater.pk))
-
-    def is_asked(self, held: Held, rater: int) -> bool:
-        return held.state == "free" and held.reserved_for == rater and (held.item, rater) not in self.skips
-
-    def barred(self, rater: int) -> set[int]:
-        had = {held.item for held in self.slots.values() if held.rater == rater}
-        return had | {item for item, skipper in self.skips if skipper == rater}
-
-    def has_quota(self, rater: int) -> bool:
-        mine = [held for held in self.slots.values() if held.counted and held.rater == rater]
-        return self.quota is not None and len(mine) >= self.quota
+        assert ("paused" in reason) == (self.model.paused and (open_to_all or own or asked))
+        assert ("one person may" in reason) == (
+            not self.model.paused and open_to_all and self.model.has_quota(rater.pk)
+        )
 
     def set_project(self, paused: bool, quota: int | None) -> None:
         project = self.stage.project
-        self.paused, self.quota = paused, quota
+        self.model.paused, self.model.quota = paused, quota
         project.paused_at, project.quota = (timezone.now() if paused else None), quota
         project.save(update_fields=["paused_at", "quota"])
 
-    def had(self, item: int, rater: int) -> bool:
-        on_item = {key: held for key, held in self.slots.items() if held.item == item}
-        return (
-            (item, rater) in self.skips
-            or any(rater in (held.rater, held.reserved_for) for held in on_item.values())
-            or any((key, rater) in self.leases for key in on_item)
-        )
-
-    def at_work(self, rater: int) -> bool:
-        return any(h.state == "leased" and h.rater == rater and not h.ahead for h in self.slots.values())
-
-    def change(self, pk: int, **values: Any) -> None:
-        self.slots[pk] = replace(self.slots[pk], **values)
-
     def slot(self, which: int, had_by: int | None = None) -> int:
         """A slot; preferably one that the rater has had."""
-        had = sorted(pk for pk, rater in self.leases if rater == had_by)
-        pks = had if had and which % 8 else sorted(self.slots)
+        had = sorted(pk for pk, rater in self.model.leases if rater == had_by)
+        pks = had if had and which % 8 else sorted(self.model.slots)
         return pks[which % len(pks)]
 
     def answer(self, item: int, what: int) -> dict[str, Any]:

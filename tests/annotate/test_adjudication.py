@@ -13,6 +13,7 @@ from django.urls import reverse
 from annotate.models import AuditEvent, Item, Judgement, Membership, Project, Purpose, Slot, User
 from annotate.services import adjudication, disagreements, keys, places, raters
 from annotate.services.claiming import claim, skip
+from annotate.services.figures import Share
 from tests.annotate.factory import World, collect_items, world
 from tests.annotate.keyed import RIGHT, WRONG, answer, answer_next, make_key, member
 
@@ -146,15 +147,15 @@ def test_the_table_of_raters_holds_each_figure_with_its_number() -> None:
         for item, way in zip(Item.objects.order_by("pk")[:2], ways, strict=True):
             Slot.objects.filter(item=item).update(priority=-(2**60) + item.pk)
             answer_next(person, stage.project, way, active_ms=60_000)
-    rows = {
-        row.membership.user.username: row for row in raters.table(stage.project, raters.shared_items(stage.project))
-    }
+    table = raters.table(stage.project, raters.shared_items(stage.project))
+    rows = {row.membership.user.username: row for row in table.rows}
     for name in ("bob", "carol"):
         with_others = rows[name].with_others
         assert (with_others.mean, with_others.n) == (pytest.approx((1 + 5 / 6) / 2), 2)
-        assert (rows[name].judged, rows[name].active_ms, rows[name].median_ms) == (2, 120_000, 60_000)
+        own = rows[name].figures
+        assert (own.judged, own.total_ms, own.median_ms) == (2, 120_000, 60_000)
         assert rows[name].with_others.few
-    assert rows["alice"].with_others == raters.Share(None, 0)
+    assert rows["alice"].with_others == Share(None, 0)
     make_key(stage, "gold")
     assert places.disagreement(adjudication.judged(Item.objects.order_by("pk")[1])) == pytest.approx(1 / 6)
 

@@ -10,6 +10,7 @@ from django.urls import reverse
 
 from annotate.models import AnswerKey, Check, Contest, Judgement, Purpose, Slot
 from annotate.services import Refused, checks, contests, keys, raters
+from annotate.services.figures import Share
 from annotate.services.judging import submit
 from tests.annotate.factory import World, collect_items, world
 from tests.annotate.keyed import RIGHT, WRONG, answer, answer_next, checked, handed, make_key, member
@@ -142,14 +143,14 @@ def test_an_accepted_objection_counts_no_more_and_a_refused_one_does(stage: Worl
     bad.refresh_from_db()
     made = contests.contest(check=bad, reason="The first one is made up.", user=stage.bob)
 
-    def figure() -> raters.Share:
+    def figure() -> Share:
         return raters.own(user=stage.bob, project=stage.project).with_gold
 
-    assert figure() == raters.Share(0.5, 2)
+    assert figure() == Share(0.5, 2)
     with pytest.raises(Refused, match="why the key stands"):
         contests.decide(contest=made, accept=False, reply="", retire=False, actor=stage.alice)
     contests.decide(contest=made, accept=True, reply="You are right.", retire=True, actor=stage.alice)
-    assert figure() == raters.Share(1.0, 1)
+    assert figure() == Share(1.0, 1)
     wrong.refresh_from_db()
     assert (wrong.active, good.agreement) == (False, 1.0)
     with pytest.raises(Refused, match="decided already"):

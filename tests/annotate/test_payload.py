@@ -226,7 +226,7 @@ def test_a_lead_sees_strength_and_verdicts_with_their_passages(client: Client, p
     send(pair, slot, {"ranks": {a: 1, b: 2}, "strength": 3, "norms": {a: verdict}})
     client.force_login(pair.alice)
     html = client.get(reverse("judgement", args=["garden", slot.judgement.pk])).content.decode()
-    for words in ("much better", "violates", "Honest", '<q class="soft">quick fox</q>'):
+    for words in ("much better", "violates", "Honest", '<q class="soft" dir="auto">quick fox</q>'):
         assert words in html
     send(pair, slot, {"both_bad": True}, version=1)
     assert "both bad" in client.get(reverse("judgement", args=["garden", slot.judgement.pk])).content.decode()

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from tests.annotate.factory import World, collect_items, run, user, world
+from annotate.models import Tally
+from annotate.services.claiming import claim
+from annotate.services.items import make_collect_items
+from annotate.services.projects import create_project
+from annotate.services.prompts import PromptRow, add_prompts
+from tests.annotate.factory import GARDEN, World, collect_items, completions, run, user, world
+from tests.annotate.keyed import answer
 from tests.annotate.lineage import judge
 
 pytestmark = pytest.mark.django_db
@@ -111,3 +119,38 @@ def test_no_page_may_run_inline_scripts_or_load_from_elsewhere(client: Client) -
     policy = client.get(SIGN_IN)["Content-Security-Policy"]
     assert "default-src 'self'" in policy
     assert "unsafe" not in policy
+
+
+def test_many_projects_cost_no_more_queries_than_few(client: Client, stage: World) -> None:
+    """Of each kind: counted now, counted by the task, with gold mixed in, without items."""
+
+    def add(number: int) -> None:
+        project = create_project(
+            description=GARDEN,
+            slug=f"p{number}",
+            base_model=stage.project.base_model,
+            gold_rate=0.2 * (number % 2),
+            actor=stage.alice,
+        )
+        add_prompts(project=project, rows=[PromptRow([{"role": "user", "content": "Why?"}])], actor=stage.alice)
+        generation = project.generations.get()
+        completions(generation, samples=4)
+        make_collect_items(project=project, generation=generation)
+        slot = claim(user=stage.alice, project=project)
+        assert slot is not None
+        answer(slot)
+        if number > 1:
+            Tally.objects.create(project=project, done=number, total=8, through=0, seconds=0.1)
+
+    client.force_login(stage.alice)
+    for number in range(4):
+        add(number)
+    with CaptureQueriesContext(connection) as few:
+        client.get(HOME)
+    for number in range(4, 12):
+        add(number)
+    with CaptureQueriesContext(connection) as many:
+        html = client.get(HOME).content.decode()
+    assert len(many) == len(few)
+    assert html.count("1 by you; ") == 12
+    assert "1 by you; 37 % of the project" in html  # 3 of 8 by the task's count

@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import reverse
 
 from annotate.handles import handle
-from annotate.models import Completion, Prompt, Slot
+from annotate.models import Completion, Norm, NormVersion, Prompt, Slot
 from annotate.services.claiming import claim, shown_order
 from annotate.services.judging import submit
 from tests.annotate.factory import World, collect_items, world
@@ -97,6 +97,32 @@ def test_each_answer_leads_to_its_own_slot_by_a_number_that_tells_nothing(bob: C
     assert "open for changes" not in html
     page = bob.get(address).content.decode()
     assert '"stored": {"version": 1' in page
+
+
+def test_verdicts_on_norms_stand_with_their_passages_under_the_norm_s_own_words_of_then(
+    bob: Client, stage: World
+) -> None:
+    stage.project.norms_on = True
+    stage.project.save()
+    norm = Norm.objects.create(project=stage.project, name="Plain words")
+    version = NormVersion.objects.create(norm=norm, number=1, text="No jargon.")
+    Completion.objects.update(text="It *runs* itself.")
+    slot = claim(user=stage.bob, project=stage.project)
+    assert slot is not None
+    first, second, *_others = map(str, shown_order(slot))
+    verdicts = {
+        first: {str(version.pk): {"verdict": "violate", "quote": "runs itself"}},
+        second: {str(version.pk): {"verdict": "comply"}},
+    }
+    submit(user=stage.bob, slot=slot, uuid=uuid.uuid4(), raw={"norms": verdicts})
+    late(stage, norms={})
+    Norm.objects.update(active=False)
+    html = bob.get(reverse("mine", args=["garden"])).content.decode()
+    found = re.findall(r'<ul class="verdicts">(.*?)</ul>', html)
+    assert [re.sub(r"<.*?>", "", each) for each in found] == [
+        "violates Plain words v1: runs itself",
+        "complies Plain words v1",
+    ]
 
 
 def test_gold_items_look_like_others_in_the_list_until_they_are_shown(bob: Client, stage: World) -> None:

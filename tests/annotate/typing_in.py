@@ -9,6 +9,9 @@ from django.urls import reverse
 
 from tests.annotate.factory import model_folder
 
+WORDS = {f"criteria-n7-anchors-{value}": f"word {value}" for value in range(1, 6)}
+"""Words for each value of a criterion that was added under the key n7."""
+
 
 def typed(client: Client, address: str, **changes: Any) -> dict[str, Any]:
     """What a browser would send from a page with a project's form; nothing for other pages.

@@ -8,13 +8,12 @@ protection, where the same detectors see many of them come to life.
 from __future__ import annotations
 
 import os
-import shutil
 from typing import Any
 
 from tests import site
+from tests.browser import ARGUMENTS, chromium
 from tests.drill.outcome import Outcome
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WATCH = """
 window.__ran = [];
 window.__broken = [];
@@ -26,17 +25,20 @@ document.addEventListener("securitypolicyviolation", ({violatedDirective, blocke
 """
 FIND_ACTIVE_MARKUP = """() => {
   const found = [];
+  const ownPages = /^\\/(p\\/garden\\/|new$)/;
   const address = /href|src|action|data$/i;
   const script = /^[\\s\\0-\\x20]*(javascript|vbscript|data):/i;
   for (const element of document.querySelectorAll("*")) {
     for (const {name, value} of element.attributes) {
       if (/^on/i.test(name) || /hx-on/i.test(name)) found.push(`${element.tagName} ${name}`);
       if (address.test(name) && script.test(value)) found.push(value);
-      if (/^(data-)?hx-(get|post)$/.test(name) && !/^\\/p\\/garden\\//.test(value)) found.push(`${name}=${value}`);
+      if (/^(data-)?hx-(get|post)$/.test(name) && !ownPages.test(value)) found.push(`${name}=${value}`);
     }
   }
   const own = "script[src^='/static/'], script[src='/admin/jsi18n/'], script[type='application/json']";
-  const never = "iframe, frame, object, embed, base, applet, marquee, template, mglyph, meta[http-equiv], style";
+  const blank = "template[data-blank]";
+  const never =
+    `iframe, frame, object, embed, base, applet, marquee, template:not(${blank}), mglyph, meta[http-equiv], style`;
   const mathematics = "http://www.w3.org/1998/Math/MathML";
   for (const element of document.querySelectorAll("math *, annotation-xml"))
     if (element.namespaceURI !== mathematics || element.matches("annotation-xml")) found.push(element.tagName);
@@ -44,6 +46,16 @@ FIND_ACTIVE_MARKUP = """() => {
   for (const element of document.querySelectorAll("script")) if (!element.matches(own)) found.push("script");
   return found;
 }"""
+FILL = """(text) => {
+  const form = document.getElementById("setup-form");
+  for (const part of form.querySelectorAll("[data-add=norms]")) part.click();
+  for (const box of form.querySelectorAll("input[type=checkbox]")) box.checked = true;
+  for (const field of form.querySelectorAll("input.input:not(.number, [type=file]), textarea")) field.value = text;
+  form.elements.completions_per_item.value = "none";
+  form.dispatchEvent(new Event("input", {bubbles: true}));
+}"""
+REFUSED = 422
+PEOPLE = ("alice", "bob", "objector", "newcomer", "root")
 DANGEROUS = 60
 """So many of the texts at least must run in a page without protection, or the detectors are blind."""
 
@@ -99,23 +111,21 @@ def drill() -> list[Outcome]:
         site.set_passwords()
         with site.web_server(folder) as address, sync_playwright() as playwright:
             browser = playwright.chromium.launch(
-                executable_path=next(filter(None, map(shutil.which, BROWSERS))),
-                args=[
-                    "--no-sandbox",
-                    "--disable-dev-shm-usage",
-                    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-                ],
+                executable_path=chromium("shows the hostile texts"),
+                args=[*ARGUMENTS, "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"],
             )
             alive, stopped = _in_a_bare_page(browser), _stopped_by_the_policy(browser, address)
             watch = Watch()
-            pages = {name: _signed_in(browser, address, name, watch) for name in ("alice", "bob", "root")}
+            pages = {name: _signed_in(browser, address, name, watch) for name in PEOPLE}
             for visit in hostile_stage.visits(stage):
                 hostile_stage.rename(visit.text)
                 answer = pages[visit.person].goto(address + visit.path, wait_until="load")
                 if answer.status != 200:
                     watch.failed.append(f"{visit.path}: {answer.status}")
                 watch.look(pages[visit.person])
+            _set_up(pages["alice"], address, watch, hostile_stage)
             _rate(pages["bob"], address, watch, hostile_stage, stage)
+            _qualify(pages["newcomer"], address, watch, hostile_stage, stage)
             browser.close()
     return _outcomes(watch, alive, stopped)
 
@@ -212,3 +222,37 @@ def _rate(page: Any, address: str, watch: Watch, hostile_stage: Any, stage: Any)
         page.keyboard.press("u")
         page.wait_for_selector("[data-item]")
         watch.look(page)
+
+
+def _set_up(page: Any, address: str, watch: Watch, hostile_stage: Any) -> None:
+    """The form of a new project with a text in each of its fields: its preview, and the page that refuses it."""
+    for text in hostile_stage.RENAMED:
+        page.goto(f"{address}/new", wait_until="load")
+        with page.expect_response(lambda response: response.request.method == "POST") as previewed:
+            page.evaluate(FILL, text)
+        previewed.value.finished()
+        page.wait_for_timeout(100)
+        watch.look(page)
+        with page.expect_navigation(wait_until="load") as answered:
+            page.evaluate("document.getElementById('setup-form').requestSubmit()")
+        if answered.value.status != REFUSED:
+            watch.failed.append(f"/new: {answered.value.status}")
+        watch.look(page)
+
+
+def _qualify(page: Any, address: str, watch: Watch, hostile_stage: Any, stage: Any) -> None:
+    """The feedback after an item of the qualification, and the result after the last one."""
+    from tests import hostile_quality
+
+    hostile_quality.begin_qualification(stage)
+    for shown in ("[data-feedback]", "[data-nothing-left]"):
+        hostile_quality.judge_next(stage, hostile_stage.TEXTS[0])
+        for text in hostile_stage.RENAMED:
+            hostile_stage.rename(text)
+            page.goto(f"{address}/p/garden/rate", wait_until="load")
+            if shown == "[data-feedback]":
+                page.wait_for_selector("[data-item]")
+                page.keyboard.press("u")
+            page.wait_for_selector(shown)
+            page.evaluate("for (const part of document.querySelectorAll('details')) part.open = true")
+            watch.look(page)

@@ -9,7 +9,6 @@ submits.
 from __future__ import annotations
 
 import asyncio
-import shutil
 import subprocess
 import threading
 import time
@@ -23,6 +22,7 @@ from playwright.sync_api import Error as BrowserError
 from playwright.sync_api import Page, expect, sync_playwright
 
 from tests import site
+from tests.browser import ARGUMENTS, chromium
 from tests.drill.outcome import Outcome
 from tests.raters import Rater, members, ranking, sessions
 
@@ -30,7 +30,6 @@ SECONDS = 60.0
 EVERY_SECONDS = 2.0
 RATERS = 8
 ITEMS = 2500
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WORDS = "Nothing typed is lost "
 RELOADS_AN_ITEM = 3
 KEPT_IN_MS = 700
@@ -166,9 +165,7 @@ def _type(address: str, cookies: dict[str, str], typed: Typed) -> None:
     """Type, reload, look, and submit now and then, for as long as servers are killed."""
     until = time.monotonic() + SECONDS + EVERY_SECONDS
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=next(filter(None, map(shutil.which, BROWSERS))), args=["--no-sandbox"]
-        )
+        browser = playwright.chromium.launch(executable_path=chromium("types during the drill"), args=[*ARGUMENTS])
         context = browser.new_context(locale="en-GB", viewport={"width": 1440, "height": 900})
         context.add_cookies([{"name": n, "value": v, "domain": "127.0.0.1", "path": "/"} for n, v in cookies.items()])
         page = context.new_page()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -18,9 +17,8 @@ from django.db import connection
 from playwright.sync_api import BrowserContext, Page, expect
 
 from annotate.models import User
-from tools import debian
+from tests.browser import ARGUMENTS, chromium
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PASSWORD = "correct horse battery"
 WORKER_SECONDS = 60.0
 QUIET_SECONDS = 30.0
@@ -33,11 +31,8 @@ expect.set_options(timeout=15_000)
 @pytest.fixture(scope="session")
 def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
     """Chromium of the system, installed where there is none; without one the tests fail."""
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        debian.install("chromium", "the tests of the pages drive")
-        found = shutil.which("chromium")
-    return {**browser_type_launch_args, "executable_path": found, "args": ["--no-sandbox", "--disable-dev-shm-usage"]}
+    found = chromium("the tests of the pages drive")
+    return {**browser_type_launch_args, "executable_path": found, "args": [*ARGUMENTS]}
 
 
 @pytest.fixture

@@ -61,4 +61,6 @@ document.addEventListener("submit", (event) => {
 });
 
 for (const button of document.querySelectorAll("[data-theme-toggle]")) showTheme(button);
+// On a phone the tabs are wider than the window, and the one that is open may lie outside.
+document.querySelector(".bar-tabs [aria-current=page]")?.scrollIntoView({ block: "nearest", inline: "center" });
 reachWide(document);

@@ -19,7 +19,7 @@ LISTS = ["annotate_snapshotrevision", "annotate_snapshotcomparison"]
 
 
 class Migration(migrations.Migration):
-    dependencies = [("annotate", "0011_datain")]
+    dependencies = [("annotate", "0011_imports")]
 
     operations = [
         migrations.RunSQL(FUNCTION, "DROP FUNCTION hone_snapshot_closed();"),
