@@ -49,8 +49,8 @@ WITH sent AS (
     FROM revision, jsonb_to_recordset(%(norms)s) AS _(completion bigint, norm bigint, verdict text, quote text)
 ), worded AS (
     INSERT INTO annotate_completion (prompt_id, edit_of_id, text, finish_reason, sampling, engine, engine_version,
-                                     created_at)
-    SELECT item.prompt_id, completion, wording, '', '{}', '', '', statement_timestamp()
+                                     batch, created_at)
+    SELECT item.prompt_id, completion, wording, '', '{}', '', '', '', statement_timestamp()
     FROM annotate_item item, jsonb_to_recordset(%(edits)s) AS _(completion bigint, wording text)
     WHERE item.id = %(item)s
     RETURNING id, edit_of_id

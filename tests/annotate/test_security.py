@@ -31,6 +31,11 @@ PRODUCTION = {
     "HONE_HTTPS": "",
 }
 
+DOWNLOADS = {
+    "export": ("application/x-ndjson", r"[\w.-]+\.jsonl"),
+    "snapshot_card": ("text/markdown; charset=utf-8", r"README\.md"),
+}
+
 
 @pytest.fixture
 def left(db: None) -> Turn:
@@ -70,9 +75,10 @@ def test_every_answer_carries_the_headers_that_keep_browsers_safe(root: Client, 
 def test_what_is_not_html_cannot_be_taken_for_it(root: Client, left: Turn) -> None:
     for name, answer in answers(root, left):
         kind = answer.headers.get("Content-Type", "")
-        if name == "export":
-            assert kind == "application/x-ndjson"
-            assert re.fullmatch(r'attachment; filename="[\w.-]+\.jsonl"', answer["Content-Disposition"])
+        if name in DOWNLOADS:
+            expected, file = DOWNLOADS[name]
+            assert kind == expected
+            assert re.fullmatch(f'attachment; filename="{file}"', answer["Content-Disposition"])
         elif name in ("run_series", "submit", "skip", "renew", "draft", "read_guideline"):
             assert kind in ("application/json", "text/html; charset=utf-8"), name
             assert kind == "application/json" or answer.status_code == 404
