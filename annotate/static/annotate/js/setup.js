@@ -86,6 +86,9 @@ function slugOf(name) {
   return plain.replace(/[^a-z0-9]+/g, "-").slice(0, LONGEST_SLUG).replace(/^-+|-+$/g, "");
 }
 
+// A quick writer may have named it before this was loaded.
+if (follows) slug.value = slugOf(form.elements.name.value);
+
 form.addEventListener("input", ({ target }) => {
   changed = true;
   if (target === slug) follows = !slug.value;
