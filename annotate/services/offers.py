@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Now
 from django.utils.translation import gettext as _
 
 from annotate.models import Edit, Project, Skip, Slot, User
@@ -89,25 +90,27 @@ def _held_ahead(user: int, project: int) -> QuerySet[Slot]:
 def _permitted(user: int, project: int) -> QuerySet[Slot]:
     """Open slots for everybody whose items the rater has not had, skipped, or written a part of.
 
-    Asked as values that must be null, not by NOT EXISTS: PostgreSQL would weigh nine tables against each other
-    anew each time, for longer than it then looks, and might collect all that the rater ever had.
+    Asked as numbers that must be below any row's, not by NOT EXISTS: PostgreSQL would weigh nine tables against
+    each other anew each time, for longer than it then looks. And not as values that must be null: it takes those
+    for so rare that it would sort the whole queue rather than go along its index.
     """
     item = OuterRef("item")
     had = Slot.objects.filter(item=item, rater=user)
     skipped = Skip.objects.filter(slot__item=item, rater=user)
     wrote = Edit.objects.filter(edited__entries__item=item, revision__judgement__rater=user)
-    return Slot.objects.alias(
-        had=Subquery(had.values("pk")[:1]),
-        skipped=Subquery(skipped.values("pk")[:1]),
-        wrote=Subquery(wrote.values("pk")[:1]),
-    ).filter(
+    return Slot.objects.alias(had=_any(had), skipped=_any(skipped), wrote=_any(wrote)).filter(
         project=project,
         state__in=[Slot.State.FREE, Slot.State.LEASED],
         reserved_for__isnull=True,
-        had__isnull=True,
-        skipped__isnull=True,
-        wrote__isnull=True,
+        had__lt=1,
+        skipped__lt=1,
+        wrote__lt=1,
     )
+
+
+def _any(rows: QuerySet[Any]) -> Coalesce:
+    """The number of one of the rows, or 0."""
+    return Coalesce(Subquery(rows.values("pk")[:1]), 0)
 
 
 RESERVED = Offer(_reserved)

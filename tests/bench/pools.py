@@ -13,18 +13,18 @@ from typing import Any
 ANSWERS = 4
 
 PROMPTS = """
-INSERT INTO annotate_prompt (id, project_id, messages, tags, split, dedup_hash, created_at)
+INSERT INTO annotate_prompt (id, project_id, messages, tags, split, dedup_hash, batch, created_at)
 SELECT %(prompt)s + n, %(project)s,
        jsonb_build_array(jsonb_build_object('role', 'user', 'content', 'Question number ' || n || '?')),
-       '{}', (ARRAY['train', 'dev', 'test'])[1 + n %% 3], %(project)s || '-' || n, now()
+       '{}', (ARRAY['train', 'dev', 'test'])[1 + n %% 3], %(project)s || '-' || n, '', now()
 FROM generate_series(1, %(items)s) n
 """
 COMPLETIONS = """
 INSERT INTO annotate_completion (id, prompt_id, generation_id, sample, run_id, text, token_count, finish_reason,
-                                 sampling, engine, engine_version, created_at)
+                                 sampling, engine, engine_version, batch, created_at)
 SELECT %(completion)s + (n - 1) * %(answers)s + k + 1, %(prompt)s + n, %(generation)s, k, %(run)s,
        'Answer ' || k || ' to question number ' || n || ', in a sentence of some ten words.', 12, 'stop',
-       '{}', 'transformers', '5', now()
+       '{}', 'transformers', '5', '', now()
 FROM generate_series(1, %(items)s) n, generate_series(0, %(answers)s - 1) k
 """
 ITEMS = """
