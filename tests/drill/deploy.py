@@ -98,6 +98,8 @@ def _hand_out() -> dict[str, list[int]]:
 
 def _rate(client: httpx.Client, slots: list[int], tally: Tally, over: threading.Event) -> None:
     """Send an answer for each slot, then look at pages until the restarts are over; nothing is tried twice."""
+    from annotate.handles import handle
+
     left = iter(slots)
     while not over.is_set():
         slot = next(left, None)
@@ -108,7 +110,7 @@ def _rate(client: httpx.Client, slots: list[int], tally: Tally, over: threading.
                 continue
             name = uuid.uuid4()
             client.post(
-                f"/p/garden/slots/{slot}/submit",
+                f"/p/garden/slots/{handle(slot)}/submit",
                 json={"uuid": str(name), "answer": {"both_bad": True}},
                 headers={"X-CSRFToken": client.cookies["csrftoken"]},
             ).raise_for_status()
