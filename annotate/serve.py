@@ -32,10 +32,13 @@ class PatientProtocol(HttpToolsProtocol):
     stopping = False
 
     def shutdown(self) -> None:
-        """Finish what is being answered; close the rest in a moment."""
+        """Finish what is being answered; close the rest in a moment.
+
+        An answer that has begun said that the connection stays: its reader may send the next request on it.
+        """
         self.stopping = True
-        if self._idle():
-            self.loop.call_later(LINGER_SECONDS, self._close_if_idle)
+        if self._idle() or self.cycle.response_started:
+            self.loop.call_later(LINGER_SECONDS, self._close_when_idle)
         else:
             self.cycle.keep_alive = False
 
@@ -48,9 +51,11 @@ class PatientProtocol(HttpToolsProtocol):
     def _idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
-    def _close_if_idle(self) -> None:
+    def _close_when_idle(self) -> None:
         if self._idle():
             self.transport.close()
+        else:
+            self.loop.call_later(LINGER_SECONDS, self._close_when_idle)
 
 
 def main() -> None:
