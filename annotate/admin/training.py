@@ -41,6 +41,19 @@ class ImportAdmin(ReadOnly):
     list_select_related = ("project", "created_by")
 
 
+@admin.register(models.BackgroundTask)
+class BackgroundTaskAdmin(ReadOnly):
+    """What light workers make for pages."""
+
+    list_display = (
+        *("__str__", "project", "state", "done", "total", "created_by", "created_at"),
+        shown_on_site("background_task", "project.slug", "pk"),
+    )
+    list_filter = ("state", "kind", "project")
+    search_fields = ("kind", "error")
+    list_select_related = ("project", "created_by")
+
+
 @admin.register(models.Signal)
 class SignalAdmin(ReadOnly):
     """Values of feedback sources."""

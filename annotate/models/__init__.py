@@ -1,6 +1,7 @@
 """Every record of Hone. What must never happen is forbidden here, in the database."""
 
 from annotate.models.audit import AuditEvent
+from annotate.models.background import BackgroundTask
 from annotate.models.content import (
     Completion,
     Criterion,
@@ -39,6 +40,7 @@ from annotate.models.tallies import RaterFigures, Tally
 __all__ = [
     "AnswerKey",
     "AuditEvent",
+    "BackgroundTask",
     "Check",
     "Comparison",
     "Completion",

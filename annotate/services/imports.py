@@ -9,17 +9,15 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
-from django.db import close_old_connections, connection, transaction
-from django.db.models import F, Q
+from django.db import transaction
+from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
@@ -28,6 +26,7 @@ from annotate.formats.reading.opening import GZIP, PARQUET
 from annotate.formats.reading.problems import Unreadable
 from annotate.models import Import, Project, User
 from annotate.services import Conflict, Refused, audit
+from annotate.services.heartbeat import beating, unattended
 from annotate.services.importing import OnProgress, Report, Request, bring, check, file_hash
 from annotate.services.undoing import remove
 
@@ -40,7 +39,6 @@ PACKED = 20
 AT_ONCE_RECORDS = 5000
 """That the request which asks for it also writes or takes back."""
 MAX_ATTEMPTS = 3
-BEAT_SECONDS = 2.0
 LONGEST_NAME = 80
 
 
@@ -185,17 +183,15 @@ def project_has_made_something_of(of: Import) -> bool:
 
 def carry_on(pk: int) -> None:
     """Do what an import waits for, unless somebody is at it, or at another one."""
-    lost = Now() - timedelta(seconds=settings.HONE_RUN_LOST_SECONDS)
-    at_work = Import.objects.filter(state__in=_ACTIVE, heartbeat_at__gt=lost)
-    if at_work.exists():
+    if Import.objects.filter(state__in=_ACTIVE).exclude(unattended()).exists():
         return  # the sweep rings again
-    claimed = Import.objects.filter(Q(heartbeat_at=None) | Q(heartbeat_at__lte=lost), pk=pk, state__in=_ACTIVE)
+    claimed = Import.objects.filter(unattended(), pk=pk, state__in=_ACTIVE)
     if not claimed.update(attempt=F("attempt") + 1, heartbeat_at=Now(), progress=0):
         return
     of = Import.objects.select_related("project", "created_by").get(pk=pk)
     try:
-        with _beating(of) as on_progress:
-            _STAGES[Import.State(of.state)](of, on_progress)
+        with beating(_mine(of), told := {"progress": 0.0}):
+            _STAGES[Import.State(of.state)](of, lambda share: told.update(progress=share))
     except Refused as refusal:
         _end(of, Import.State.FAILED, error=str(refusal))
     except _TakenOver:
@@ -214,8 +210,7 @@ def sweep() -> list[Import]:
 
     :returns: the imports to ring for.
     """
-    lost = Now() - timedelta(seconds=settings.HONE_RUN_LOST_SECONDS)
-    waiting = Import.objects.filter(state__in=_ACTIVE).filter(Q(heartbeat_at=None) | Q(heartbeat_at__lte=lost))
+    waiting = Import.objects.filter(unattended(), state__in=_ACTIVE)
     waiting.filter(attempt__gte=MAX_ATTEMPTS).exclude(state=Import.State.UNDOING).update(
         state=Import.State.FAILED,
         heartbeat_at=None,
@@ -308,11 +303,15 @@ def _undo(of: Import, on_progress: OnProgress) -> None:
 _STAGES = {Import.State.CHECKING: _check, Import.State.WRITING: _write, Import.State.UNDOING: _undo}
 
 
+def _mine(of: Import) -> QuerySet[Import]:
+    """The import's row, as long as this attempt is the one that works on it."""
+    return Import.objects.filter(pk=of.pk, attempt=of.attempt, state=of.state)
+
+
 def _end(of: Import, state: str, **fields: Any) -> None:
     """End a stage, if it is still this attempt's."""
-    mine = Import.objects.filter(pk=of.pk, attempt=of.attempt, state=of.state)
     defaults = {"error": "", "heartbeat_at": None, "attempt": 0, "progress": 1.0, "finished_at": Now()}
-    if not mine.update(**{**defaults, **fields, "state": state}):
+    if not _mine(of).update(**{**defaults, **fields, "state": state}):
         raise _TakenOver
 
 
@@ -345,39 +344,6 @@ def _move(of: Import, allowed: list[Import.State], state: Import.State, **fields
     if not moved:
         raise Conflict(_("Somebody was faster: reload the page to see how it stands."))
     of.refresh_from_db()
-
-
-@contextmanager
-def _beating(of: Import) -> Iterator[OnProgress]:
-    """Show that somebody works on an import, and how far they are, over a connection of its own.
-
-    Where the whole lies in one transaction, as in tests and nested calls, nobody else could see the import, and
-    nobody is told.
-    """
-    if connection.in_atomic_block:
-        yield lambda share: None
-        return
-    share, done = 0.0, threading.Event()
-
-    def beat() -> None:
-        while not done.wait(BEAT_SECONDS):
-            close_old_connections()
-            Import.objects.filter(pk=of.pk, attempt=of.attempt, state=of.state).update(
-                progress=share, heartbeat_at=Now()
-            )
-        connection.close()
-
-    def note(now: float) -> None:
-        nonlocal share
-        share = now
-
-    beater = threading.Thread(target=beat, daemon=True)
-    beater.start()
-    try:
-        yield note
-    finally:
-        done.set()
-        beater.join()
 
 
 def _forget_file(of: Import) -> None:

@@ -20,8 +20,18 @@ from django.db.models import Model, QuerySet
 from django.utils.translation import gettext as _
 
 from annotate.formats.writing.ranking import Ranking
-from annotate.models import Project, Prompt, Snapshot, SnapshotComparison, SnapshotRevision, Split, User
+from annotate.models import (
+    JudgementRevision,
+    Project,
+    Prompt,
+    Snapshot,
+    SnapshotComparison,
+    SnapshotRevision,
+    Split,
+    User,
+)
 from annotate.services import Refused, audit
+from annotate.services.heartbeat import OnProgress
 from annotate.services.recipe import Recipe, recipe_of, stored_recipe
 from annotate.services.rows import rankings
 from annotate.services.selection import select
@@ -29,6 +39,10 @@ from annotate.services.statistics import Statistics, agreement_within
 
 LONGEST_NAME = 80
 """Characters."""
+AT_ONCE = 20_000
+"""Comparisons that the request which asks for them also reads; more are a worker's."""
+A_JUDGEMENT = 10
+"""Times as long as a comparison that a judgement takes."""
 FIRST_FORM = ("row_id", "prompt_id", "split", "messages", "responses", "ranks", "weight")
 """Fields that the hash of snapshots of the first form is taken over."""
 
@@ -40,7 +54,14 @@ class _Known(Exception):
         self.snapshot = snapshot
 
 
-def create_snapshot(*, project: Project, actor: User | None, name: str = "", recipe: Recipe | None = None) -> Snapshot:
+def create_snapshot(
+    *,
+    project: Project,
+    actor: User | None,
+    name: str = "",
+    recipe: Recipe | None = None,
+    on_progress: OnProgress | None = None,
+) -> Snapshot:
     """Freeze what a recipe takes of the project as it is now.
 
     Equal content makes no second snapshot: the earlier one is returned.
@@ -57,11 +78,21 @@ def create_snapshot(*, project: Project, actor: User | None, name: str = "", rec
         Project.objects.select_for_update(no_key=True).get(pk=project.pk)
         try:
             with transaction.atomic():
-                snapshot = _frozen(project, actor, name, recipe)
+                snapshot = _frozen(project, actor, name, recipe, on_progress or (lambda stage, done, total: None))
         except _Known as known:
             return known.snapshot
         audit.record("froze", snapshot, actor=actor, project=project, sha256=snapshot.sha256)
     return snapshot
+
+
+def is_short(judgements: QuerySet[Any, Any], comparisons: QuerySet[Any, Any]) -> bool:
+    """Whether what is read of so many records is read while somebody waits."""
+    return judgements[: AT_ONCE + 1].count() * A_JUDGEMENT + comparisons[: AT_ONCE + 1].count() <= AT_ONCE
+
+
+def is_quick(project: Project) -> bool:
+    """Whether a snapshot of a project is frozen while somebody waits."""
+    return is_short(JudgementRevision.objects.filter(judgement__slot__project=project), project.comparisons.all())
 
 
 def canonical_line(ranking: Ranking, form: int) -> bytes:
@@ -103,8 +134,9 @@ def content_sha256(snapshot: Snapshot) -> str:
     return digest.hexdigest()
 
 
-def _frozen(project: Project, actor: User | None, name: str, recipe: Recipe) -> Snapshot:
+def _frozen(project: Project, actor: User | None, name: str, recipe: Recipe, on_progress: OnProgress) -> Snapshot:
     """List what the recipe takes, make the rankings of that list, and close the snapshot with their hash."""
+    on_progress("choosing", 0, 0)
     chosen = select(project, recipe)
     snapshot = Snapshot.objects.create(
         project=project,
@@ -118,7 +150,15 @@ def _frozen(project: Project, actor: User | None, name: str, recipe: Recipe) -> 
     _list(SnapshotComparison, snapshot, "comparison_id", chosen.comparisons)
     _recipe, form = recipe_of(snapshot.recipe)
     digest, statistics, left_out = hashlib.sha256(), Statistics(), Counter[str]()
-    for ranking in rankings(snapshot, left_out):
+    read, entries = 0, sum(chosen.by_source.values())
+
+    def on_read(more: int) -> None:
+        nonlocal read
+        read += more
+        on_progress("freezing", read, entries)
+
+    on_progress("freezing", 0, entries)
+    for ranking in rankings(snapshot, left_out, on_read):
         digest.update(canonical_line(ranking, form))
         statistics.add(ranking)
     if not statistics.pairs:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, TypeVar
 
+from django.db.models import Manager, Model, QuerySet
 from django.http import HttpResponse, QueryDict
-from django.shortcuts import redirect, render
+from django.shortcuts import render
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
@@ -18,8 +19,10 @@ from annotate.services import Refused
 from annotate.services.looking import look
 from annotate.services.recipe import PARTS, Recipe, parse_recipe, recipe_of
 from annotate.services.selection import raters_of, sources_of
-from annotate.services.snapshots import create_snapshot
+from annotate.views.background import freeze
 from annotate.views.dataset_words import RULES, described
+
+Record = TypeVar("Record", bound=Model)
 
 INVALID = 422
 PART_WORDS = {
@@ -56,21 +59,26 @@ def recipe(request: SignedInRequest, slug: str) -> HttpResponse:
             return render(request, "datasets/look.html", {"problem": str(refusal)})
         return _page(request, project, Recipe(), problem=str(refusal))
     try:
-        snapshot = create_snapshot(
-            project=project, actor=request.user, name=request.POST.get("name", "").strip(), recipe=wanted
-        )
+        return freeze(request, project, wanted)
     except Refused as refusal:
         return _page(request, project, wanted, problem=str(refusal), name=request.POST.get("name", ""))
-    return redirect("snapshot", slug=slug, pk=snapshot.pk)
 
 
 def _first_recipe(request: SignedInRequest, project: Project) -> Recipe:
-    number = request.GET.get("from", "")
-    if number.isascii() and number.isdecimal() and len(number) <= MOST_DIGITS:
-        earlier = project.snapshots.filter(pk=int(number)).first()
-        if earlier is not None:
-            return recipe_of(earlier.recipe)[0]
+    """What the form begins with: a snapshot's recipe, one that could not be frozen (``?again=``), or the usual one."""
+    if earlier := _named(request, "from", project.snapshots):
+        return recipe_of(earlier.recipe)[0]
+    if task := _named(request, "again", project.background_tasks.filter(kind="snapshot")):
+        return parse_recipe(task.asked["recipe"])
     return Recipe()
+
+
+def _named(request: SignedInRequest, field: str, records: QuerySet[Record] | Manager[Record]) -> Record | None:
+    """The one of some records whose number the address gives."""
+    number = request.GET.get(field, "")
+    if not (number.isascii() and number.isdecimal() and len(number) <= MOST_DIGITS):
+        return None
+    return records.filter(pk=int(number)).first()
 
 
 def _look(project: Project, wanted: Recipe) -> dict[str, Any]:
