@@ -15,7 +15,18 @@ from annotate.models.content import (
     Prompt,
     Split,
 )
-from annotate.models.datasets import Comparison, Demonstration, Signal, Snapshot, SnapshotComparison, SnapshotRevision
+from annotate.models.datasets import (
+    Comparison,
+    Demonstration,
+    RankedAnswer,
+    RankedList,
+    Signal,
+    Snapshot,
+    SnapshotComparison,
+    SnapshotDemonstration,
+    SnapshotRankedList,
+    SnapshotRevision,
+)
 from annotate.models.imports import Import
 from annotate.models.judgements import (
     Draft,
@@ -69,6 +80,8 @@ __all__ = [
     "Prompt",
     "Purpose",
     "Rank",
+    "RankedAnswer",
+    "RankedList",
     "RaterFigures",
     "RewardModel",
     "Run",
@@ -80,6 +93,8 @@ __all__ = [
     "Slot",
     "Snapshot",
     "SnapshotComparison",
+    "SnapshotDemonstration",
+    "SnapshotRankedList",
     "SnapshotRevision",
     "Split",
     "Submission",

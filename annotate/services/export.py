@@ -26,7 +26,7 @@ from annotate.services import Refused
 from annotate.services.card import card
 from annotate.services.heartbeat import OnProgress
 from annotate.services.rows import CHUNK, rankings
-from annotate.services.snapshots import is_short
+from annotate.services.snapshots import is_short, splits_of
 from rewardmodel.publish import file_sha256
 
 MANIFEST = "manifest.json"
@@ -70,7 +70,10 @@ def export(
 
 def is_quick(snapshot: Snapshot) -> bool:
     """Whether a form of a snapshot is written while somebody waits."""
-    return is_short(snapshot.revision_entries.all(), snapshot.comparison_entries.all())
+    return is_short(
+        orders=[snapshot.revision_entries.all(), snapshot.ranked_list_entries.all()],
+        others=[snapshot.comparison_entries.all(), snapshot.demonstration_entries.all()],
+    )
 
 
 def written(snapshot: Snapshot, form: str, file_type: str) -> dict[str, Written] | None:
@@ -159,7 +162,7 @@ def _write_lines(
     """
     rows = {(form.name, split): 0 for form in forms for split in SPLITS}
     prompts: set[str] = set()
-    total = sum(snapshot.counts.get(f"rankings_{split}", 0) for split in SPLITS)
+    total = sum(counts.rankings + counts.demonstrations for counts in splits_of(snapshot))
     with ExitStack() as files:
         outputs = {}
         for form in forms:

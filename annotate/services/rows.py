@@ -1,27 +1,38 @@
-"""A snapshot's rankings, made again from the revisions and comparisons that it lists, in constant memory.
+"""A snapshot's rankings, made again from the records that it lists, in constant memory.
 
-Judgements come first, by number (by item, where raters are taken together), then imported comparisons by number.
+Judgements come first, by number (by item, where raters are taken together); then what was imported, each by number:
+comparisons, rankings, demonstrations.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import groupby, islice
 from typing import Any, TypeVar
 
 import orjson
+from django.contrib.postgres.aggregates import JSONBAgg
 from django.core.exceptions import EmptyResultSet
 from django.db import connection
-from django.db.models import QuerySet, TextField
-from django.db.models.functions import Cast
+from django.db.models import OuterRef, QuerySet, Subquery, TextField
+from django.db.models.functions import Cast, JSONObject
 
 from annotate.formats.writing.ranking import Ranking
-from annotate.models import Comparison, JudgementRevision, Snapshot
+from annotate.models import Comparison, Demonstration, JudgementRevision, RankedAnswer, RankedList, Snapshot
 from annotate.services.aggregation import rankings_of_item, reliabilities
-from annotate.services.judged import Said, rankings_of, said_by
+from annotate.services.judged import Said, fits, rankings_of, said_by
 from annotate.services.recipe import Recipe, recipe_of
 
+RANKED_COLUMNS = {
+    **{"pk": "int8", "prompt_id": "int8", "prompt__split": "text", "chat": "text", "source": "text"},
+    **{"strength": "float8", "weight": "float8", "batch": "text", "answered": "text"},
+}
+SHOWN_COLUMNS = {
+    **{"pk": "int8", "completion__prompt_id": "int8", "completion__prompt__split": "text", "chat": "text"},
+    **{"completion_id": "int8", "completion__text": "text", "source": "text", "weight": "float8", "batch": "text"},
+}
 CHUNK = 2000
 """Records that are read at once."""
 OnRead = Callable[[int], None]
@@ -48,6 +59,9 @@ def rankings(
     revisions = JudgementRevision.objects.filter(snapshotrevision__snapshot=snapshot)
     yield from of_revisions(revisions, recipe, Counter() if left_out is None else left_out, on_read)
     yield from of_comparisons(Comparison.objects.filter(snapshotcomparison__snapshot=snapshot), on_read)
+    ranked = RankedList.objects.filter(snapshotrankedlist__snapshot=snapshot)
+    yield from of_ranked_lists(ranked, recipe, Counter() if left_out is None else left_out, on_read)
+    yield from of_demonstrations(Demonstration.objects.filter(snapshotdemonstration__snapshot=snapshot), on_read)
 
 
 def of_revisions(
@@ -97,6 +111,88 @@ def of_comparisons(comparisons: QuerySet[Comparison], on_read: OnRead | None = N
             weight=weight,
             models=[_model(upper), _model(lower)],
             provenance={"completions": [chosen, rejected], "comparison": pk, "batch": batch},
+        )
+
+
+def of_ranked_lists(
+    ranked_lists: QuerySet[RankedList], recipe: Recipe, left_out: Counter[str], on_read: OnRead | None = None
+) -> Iterator[Ranking]:
+    """Imported orders as rankings; where the recipe asks for strong preferences, the strong pairs of scored ones."""
+    answers = (
+        RankedAnswer.objects.filter(ranked_list=OuterRef("pk"))
+        .order_by()
+        .values("ranked_list")
+        .annotate(
+            all=JSONBAgg(
+                JSONObject(id="completion_id", text="completion__text", rank="rank", score="score"), order_by="position"
+            )
+        )
+        .values("all")
+    )
+    wanted = ranked_lists.order_by("pk").annotate(
+        chat=Cast("prompt__messages", TextField()), answered=Cast(Subquery(answers), TextField())
+    )
+    for row in _told(_copied(wanted.values_list(*RANKED_COLUMNS), list(RANKED_COLUMNS.values())), on_read):
+        pk, prompt, split, chat, source, strength, weight, batch, answered = row
+        kept = [answer for answer in orjson.loads(answered) if fits(answer["text"], recipe, left_out)]
+        ranking = Ranking(
+            row_id=f"ranking-{pk}",
+            prompt_id=str(prompt),
+            split=split,
+            messages=orjson.loads(chat),
+            responses=[answer["text"] for answer in kept],
+            ranks=[answer["rank"] for answer in kept],
+            kind="ranked",
+            origin="imported",
+            source=source,
+            strength=strength,
+            weight=weight,
+            models=[_model(None)] * len(kept),
+            provenance={"completions": [answer["id"] for answer in kept], "ranking": pk, "batch": batch},
+            scores=[answer["score"] for answer in kept if answer["score"] is not None],
+        )
+        if ranking.scores and recipe.min_strength is not None:
+            yield from _strong_pairs(ranking, recipe.min_strength)
+        elif sum(rank is not None for rank in ranking.ranks) > 1:
+            yield ranking
+
+
+def _strong_pairs(ranking: Ranking, least: float) -> Iterator[Ranking]:
+    """The pairs of a scored ranking that differ by so much."""
+    completions = ranking.provenance["completions"]
+    for better, worse in ranking.places():
+        strength = ranking.strength_of(better, worse)
+        if strength is not None and strength >= least:
+            yield replace(
+                ranking,
+                row_id=f"{ranking.row_id}-pair-{better}-{worse}",
+                responses=[ranking.responses[better], ranking.responses[worse]],
+                ranks=[1, 2],
+                strength=strength,
+                models=ranking.models[:2],
+                provenance={**ranking.provenance, "completions": [completions[better], completions[worse]]},
+                scores=[],
+            )
+
+
+def of_demonstrations(demonstrations: QuerySet[Demonstration], on_read: OnRead | None = None) -> Iterator[Ranking]:
+    """Imported answers to imitate, each as a ranking of one."""
+    wanted = demonstrations.order_by("pk").annotate(chat=Cast("completion__prompt__messages", TextField()))
+    copied = _copied(wanted.values_list(*SHOWN_COLUMNS), list(SHOWN_COLUMNS.values()))
+    for pk, prompt, split, chat, completion, text, source, weight, batch in _told(copied, on_read):
+        yield Ranking(
+            row_id=f"demonstration-{pk}",
+            prompt_id=str(prompt),
+            split=split,
+            messages=orjson.loads(chat),
+            responses=[text],
+            ranks=[1],
+            kind="demonstration",
+            origin="imported",
+            source=source,
+            weight=weight,
+            models=[_model(None)],
+            provenance={"completions": [completion], "demonstration": pk, "batch": batch},
         )
 
 

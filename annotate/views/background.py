@@ -20,7 +20,7 @@ from annotate.models import BackgroundTask, Project, Split
 from annotate.services import Refused, background
 from annotate.services.export import written
 from annotate.services.recipe import Recipe
-from annotate.services.snapshots import create_snapshot, is_quick
+from annotate.services.snapshots import check_name, create_snapshot, is_quick
 
 TITLES = {
     "snapshot": _("A snapshot is frozen"),
@@ -85,12 +85,13 @@ def cancel(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
 def freeze(request: SignedInRequest, project: Project, recipe: Recipe) -> HttpResponse:
     """Freeze what a recipe takes under the name that a form gives: at once, or by a worker where that takes long.
 
-    :raises Refused: when what is frozen at once cannot be.
+    :raises Refused: when the name will not do, or what is frozen at once cannot be.
     """
     name = request.POST.get("name", "").strip()
     if is_quick(project):
         made = create_snapshot(project=project, actor=request.user, name=name, recipe=recipe)
         return redirect("snapshot", slug=project.slug, pk=made.pk)
+    check_name(name)
     asked = {"name": name, "recipe": dataclasses.asdict(recipe)}
     task = background.ask(project=project, kind="snapshot", asked=asked, actor=request.user)
     return redirect("background_task", slug=project.slug, pk=task.pk)

@@ -64,7 +64,15 @@ def snapshot(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
         "rule": words.RULES.get(snapshot.recipe.get("aggregation")),
         "reward_models": snapshot.reward_models.order_by("number"),
         "others": snapshot.project.snapshots.exclude(pk=snapshot.pk),
-        "comparisons": snapshot.comparison_entries.count(),
+        "imported": [
+            (label, count)
+            for label, count in (
+                (_("Imported pairs"), snapshot.comparison_entries.count()),
+                (_("Imported rankings"), snapshot.ranked_list_entries.count()),
+                (_("Demonstrations"), snapshot.demonstration_entries.count()),
+            )
+            if count
+        ],
         "at_work": at_work(snapshot.project.background_tasks.filter(kind="export", asked__snapshot=snapshot.pk)),
         "page": page_of(request, entries),
     }
@@ -97,7 +105,13 @@ def snapshot_difference(request: SignedInRequest, slug: str, pk: int) -> HttpRes
         context |= {
             "difference": found,
             "changes": [
-                (label, found.judgements.get(name), found.comparisons.get(name))
+                (
+                    label,
+                    *(
+                        counts.get(name)
+                        for counts in (found.judgements, found.comparisons, found.ranked_lists, found.demonstrations)
+                    ),
+                )
                 for name, label in (
                     ("added", _("Added")),
                     ("removed", _("Removed")),

@@ -120,12 +120,17 @@ def loop_of(project: Project) -> Loop:
             project,
             {
                 Run.Kind.GENERATE: "" if prompts else _("There are no prompts yet."),
-                Run.Kind.TRAIN_REWARD: "" if slots["done"] or project.comparisons.exists() else _("Rate items first."),
+                Run.Kind.TRAIN_REWARD: "" if slots["done"] or has_preferences(project) else _("Rate items first."),
                 Run.Kind.IMPROVE: "" if reward_model else _("Train a reward model first."),
                 Run.Kind.EVALUATE: "" if len(generations) > 1 else _("There is only the base model."),
             },
         ),
     )
+
+
+def has_preferences(project: Project) -> bool:
+    """Whether anything that prefers answers to others was imported."""
+    return project.comparisons.exists() or project.ranked_lists.exists()
 
 
 def _actions(project: Project, reasons: dict[Run.Kind, str]) -> dict[str, Action]:

@@ -34,12 +34,6 @@ def stage() -> World:
 
 
 @pytest.fixture
-def alice(client: Client, stage: World) -> Client:
-    client.force_login(stage.alice)
-    return client
-
-
-@pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have everything count as large."""
     monkeypatch.setattr(snapshots, "AT_ONCE", 0)
