@@ -89,8 +89,9 @@ def _pairs(ranking: Ranking) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Each pair's better and worse answer, with where it comes from."""
     origin = _origin(ranking)
     for better, worse in ranking.places():
-        strength = ranking.strength_of(better, worse)
-        yield ranking.responses[better], ranking.responses[worse], {**origin, "strength": strength}
+        if ranking.scores:
+            origin = {**origin, "strength": ranking.strength_of(better, worse)}
+        yield ranking.responses[better], ranking.responses[worse], origin
 
 
 def _origin(ranking: Ranking) -> dict[str, Any]:
