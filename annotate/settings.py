@@ -187,6 +187,7 @@ MAX_BODY_BYTES = 16 * 2**20
 """Of anything; held by annotate/bodies.py before Django sees the request."""
 MAX_DATA_BYTES = environment.integer("HONE_MAX_DATA_MIB", 1024, lowest=1, highest=2**20) * 2**20
 """Of a file of data that a lead uploads; larger ones are for manage.py import_comparisons."""
+FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.MemoryFileUploadHandler", "annotate.uploads.DiskUploadHandler"]
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 2**19
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 2000
 DATA_UPLOAD_MAX_NUMBER_FILES = 10
