@@ -78,7 +78,7 @@ def get_project(request: SignedInRequest, slug: str, *, role: str | None = None)
     project = _project.first(slug=slug, user=request.user.pk)
     if project is None:
         raise Http404
-    _admit(request, project.held, role)  # type: ignore[attr-defined]  # annotated just now
+    _admit(request, project.held, role)
     return project
 
 

@@ -70,6 +70,16 @@ TEMPLATES = [
     },
 ]
 
+CACHES = {
+    "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+    "template_fragments": {
+        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+        "LOCATION": "template_fragments",
+        "OPTIONS": {"MAX_ENTRIES": 2_000},
+    },
+}
+"""Each process keeps its own; what is kept is found by a digest of all that it is made of, and never goes stale."""
+
 # Files
 
 HONE_DATA_DIR = environment.folder("HONE_DATA_DIR", BASE_DIR / "var")
