@@ -103,7 +103,8 @@ class ServiceCommand(BaseCommand, ABC):
             nonlocal last
             if time.monotonic() - last >= SECONDS_A_LINE:
                 last = time.monotonic()
-                self.tell(stage, done, total, "")
+                count = f" {done:,} of {total:,}" if total else ""
+                self.stderr.write(f"{stage}{count}", self.style.HTTP_INFO)
 
         return tell
 

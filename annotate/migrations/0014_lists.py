@@ -78,6 +78,7 @@ class Migration(migrations.Migration):
                 ('kind', models.CharField(help_text='What is made, one of annotate.services.makers.', max_length=40)),
                 ('asked', models.JSONField(blank=True, default=dict, help_text='What of it was asked for.')),
                 ('key', models.CharField(help_text='Hash of kind and what was asked for; once at a time.', max_length=64)),
+                ('language', models.CharField(default='en', help_text='In which an error is told.', max_length=10)),
                 ('state', models.CharField(choices=[('queued', 'waiting'), ('running', 'at work'), ('done', 'done'), ('failed', 'failed'), ('cancelled', 'cancelled')], default='queued', max_length=10)),
                 ('stage', models.CharField(blank=True, help_text='What is being done.', max_length=40)),
                 ('done', models.PositiveBigIntegerField(default=0, help_text='Rows of it that are done.')),

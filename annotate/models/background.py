@@ -23,6 +23,7 @@ class BackgroundTask(models.Model):
     kind = models.CharField(max_length=40, help_text=_("What is made, one of annotate.services.makers."))
     asked = models.JSONField(default=dict, blank=True, help_text=_("What of it was asked for."))
     key = models.CharField(max_length=64, help_text=_("Hash of kind and what was asked for; once at a time."))
+    language = models.CharField(max_length=10, default="en", help_text=_("In which an error is told."))
     state = models.CharField(max_length=10, choices=State, default=State.QUEUED)
     stage = models.CharField(max_length=40, blank=True, help_text=_("What is being done."))
     done = models.PositiveBigIntegerField(default=0, help_text=_("Rows of it that are done."))

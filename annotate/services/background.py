@@ -15,6 +15,8 @@ from typing import Any
 from django.db import OperationalError, transaction
 from django.db.models import F, QuerySet
 from django.db.models.functions import Now
+from django.utils import translation
+from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 from psycopg.errors import DiskFull
 
@@ -37,7 +39,7 @@ def ask(*, project: Project, kind: str, asked: dict[str, Any], actor: User | Non
     :returns: the task; the one that is at work already where the same was asked for before.
     """
     key = hashlib.sha256(json.dumps([kind, asked], sort_keys=True).encode()).hexdigest()
-    made = {"kind": kind, "asked": asked, "created_by": actor}
+    made = {"kind": kind, "asked": asked, "created_by": actor, "language": get_language() or "en"}
     task, _new = project.background_tasks.get_or_create(key=key, state__in=ACTIVE, defaults=made)
     call_worker(task)
     return task
@@ -66,18 +68,8 @@ def carry_on(pk: int) -> None:
     if not claimed.update(**claim):
         return
     task = BackgroundTask.objects.select_related("project", "created_by").get(pk=pk)
-    try:
-        _make(task)
-    except _Gone:
-        _mine(task).filter(cancel_requested=True).update(**_ended(BackgroundTask.State.CANCELLED))
-    except Refused as refusal:
-        _fail(task, str(refusal))
-    except Exception as problem:
-        if isinstance(problem, OperationalError) and isinstance(problem.__cause__, DiskFull):
-            _fail(task, _("The database's disk is full; nothing was changed."))
-        else:
-            log.exception("%s failed", task)
-            _fail(task, _("Hone failed to carry this out: %(problem)s.") % {"problem": problem})
+    with translation.override(task.language):
+        _work(task)
     for waiting in sweep():
         call_worker(waiting)
 
@@ -109,6 +101,22 @@ def call_worker(task: BackgroundTask) -> None:
 
 class _Gone(Exception):
     """The task was cancelled, or somebody else has claimed it meanwhile."""
+
+
+def _work(task: BackgroundTask) -> None:
+    """Make what a claimed task asks for, or say why it could not be."""
+    try:
+        _make(task)
+    except _Gone:
+        _mine(task).filter(cancel_requested=True).update(**_ended(BackgroundTask.State.CANCELLED))
+    except Refused as refusal:
+        _fail(task, str(refusal))
+    except Exception as problem:
+        if isinstance(problem, OperationalError) and isinstance(problem.__cause__, DiskFull):
+            _fail(task, _("The database's disk is full; nothing was changed."))
+        else:
+            log.exception("%s failed", task)
+            _fail(task, _("Hone failed to carry this out: %(problem)s.") % {"problem": problem})
 
 
 def _make(task: BackgroundTask) -> None:

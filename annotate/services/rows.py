@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import groupby, islice
-from typing import Any, TypeVar
+from typing import Any
 
 import orjson
 from django.contrib.postgres.aggregates import JSONBAgg
@@ -37,7 +37,6 @@ CHUNK = 2000
 """Records that are read at once."""
 OnRead = Callable[[int], None]
 """Called with how many more entries of a list were read."""
-Row = TypeVar("Row")
 COLUMNS = {
     **{"pk": "int8", "prompt_id": "int8", "prompt__split": "text", "chat": "text"},
     **{"chosen_id": "int8", "chosen__text": "text", "rejected_id": "int8", "rejected__text": "text"},
@@ -95,7 +94,7 @@ def of_comparisons(comparisons: QuerySet[Comparison], on_read: OnRead | None = N
     Read by COPY, which sends rows while they are worked on: no other query may be made on the connection meanwhile.
     """
     wanted = comparisons.order_by("pk").annotate(chat=Cast("prompt__messages", TextField())).values_list(*COLUMNS)
-    for row in _told(_copied(wanted, list(COLUMNS.values())), on_read):
+    for row in _copied(wanted, list(COLUMNS.values()), on_read):
         pk, prompt, split, chat, chosen, better, rejected, worse, source, strength, weight, batch, upper, lower = row
         yield Ranking(
             row_id=f"comparison-{pk}",
@@ -132,7 +131,7 @@ def of_ranked_lists(
     wanted = ranked_lists.order_by("pk").annotate(
         chat=Cast("prompt__messages", TextField()), answered=Cast(Subquery(answers), TextField())
     )
-    for row in _told(_copied(wanted.values_list(*RANKED_COLUMNS), list(RANKED_COLUMNS.values())), on_read):
+    for row in _copied(wanted.values_list(*RANKED_COLUMNS), list(RANKED_COLUMNS.values()), on_read):
         pk, prompt, split, chat, source, strength, weight, batch, answered = row
         kept = [answer for answer in orjson.loads(answered) if fits(answer["text"], recipe, left_out)]
         ranking = Ranking(
@@ -178,8 +177,8 @@ def _strong_pairs(ranking: Ranking, least: float) -> Iterator[Ranking]:
 def of_demonstrations(demonstrations: QuerySet[Demonstration], on_read: OnRead | None = None) -> Iterator[Ranking]:
     """Imported answers to imitate, each as a ranking of one."""
     wanted = demonstrations.order_by("pk").annotate(chat=Cast("completion__prompt__messages", TextField()))
-    copied = _copied(wanted.values_list(*SHOWN_COLUMNS), list(SHOWN_COLUMNS.values()))
-    for pk, prompt, split, chat, completion, text, source, weight, batch in _told(copied, on_read):
+    copied = _copied(wanted.values_list(*SHOWN_COLUMNS), list(SHOWN_COLUMNS.values()), on_read)
+    for pk, prompt, split, chat, completion, text, source, weight, batch in copied:
         yield Ranking(
             row_id=f"demonstration-{pk}",
             prompt_id=str(prompt),
@@ -196,26 +195,22 @@ def of_demonstrations(demonstrations: QuerySet[Demonstration], on_read: OnRead |
         )
 
 
-def _copied(records: QuerySet[Any, Any], types: list[str]) -> Iterator[tuple[Any, ...]]:
+def _copied(records: QuerySet[Any, Any], types: list[str], on_read: OnRead | None) -> Iterator[tuple[Any, ...]]:
     try:
         sql, parameters = records.query.sql_with_params()
     except EmptyResultSet:  # Django sees that nothing can be found
         return
     with connection.cursor() as cursor, cursor.copy(f"COPY ({sql}) TO STDOUT", parameters) as copy:
         copy.set_types(types)
-        yield from copy.rows()
+        for number, row in enumerate(copy.rows(), start=1):
+            yield row
+            # Told of in here, so that whoever gives up ends the COPY, without which nothing can be taken back.
+            if on_read and number % CHUNK == 0:
+                on_read(CHUNK)
 
 
 def _model(generation: int | None) -> str:
     return "imported" if generation is None else f"generation {generation}"
-
-
-def _told(rows: Iterator[Row], on_read: OnRead | None) -> Iterator[Row]:
-    """The same rows, while somebody is told of each thousand or two."""
-    for number, row in enumerate(rows, start=1):
-        yield row
-        if on_read and number % CHUNK == 0:
-            on_read(CHUNK)
 
 
 def _said(

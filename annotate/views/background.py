@@ -23,9 +23,9 @@ from annotate.services.recipe import Recipe
 from annotate.services.snapshots import check_name, create_snapshot, is_quick
 
 TITLES = {
-    "snapshot": _("A snapshot is frozen"),
-    "export": _("Files are written"),
-    "train_reward": _("Judgements are frozen to learn from"),
+    "snapshot": _("Freezing a snapshot"),
+    "export": _("Writing files"),
+    "train_reward": _("Freezing judgements to learn from"),
 }
 """By the kinds of tasks."""
 STAGES = {

@@ -43,7 +43,7 @@ def snapshot(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
         .order_by("pk")
     )
     splits = splits_of(snapshot)
-    held = [row.split for row in splits if row.rankings]
+    held = [row.split for row in splits if row.rankings or row.demonstrations]
     context = {
         "project": snapshot.project,
         "snapshot": snapshot,

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connections
+from django.db import OperationalError, connections, transaction
 from django.test import Client
 from django.urls import reverse
+from django.utils import translation
 from psycopg.errors import DiskFull
 
 from annotate.models import BackgroundTask, Snapshot
@@ -86,6 +87,15 @@ def test_what_cannot_be_frozen_is_said_and_the_recipe_is_kept(alice: Client, sta
     again = f"{reverse('recipe', args=['garden'])}?again={the_task().pk}"
     assert again in page
     assert 'value="majority" checked' in alice.get(again).content.decode()
+
+
+def test_why_something_failed_is_told_in_the_language_of_who_asked_for_it(stage: World, large: None) -> None:
+    with translation.override("zh-hans"):
+        task = background.ask(
+            project=stage.project, kind="snapshot", asked={"name": "", "recipe": {"kinds": ["ai"]}}, actor=stage.alice
+        )
+    background.carry_on(task.pk)
+    assert the_task().error.startswith("还没有")
 
 
 def test_a_large_form_is_written_by_a_worker_and_then_served_at_once(alice: Client, stage: World, large: None) -> None:
@@ -207,6 +217,27 @@ def test_what_is_at_work_shows_how_far_it_is_and_is_given_up_without_a_trace(
     worker.join(10)
     assert the_task().state == State.CANCELLED
     assert not Snapshot.objects.exists()
+
+
+def test_what_is_given_up_halfway_leaves_neither_a_snapshot_nor_a_file(
+    stage: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(6):
+        pair(stage, "a", number)
+    monkeypatch.setattr("annotate.services.rows.CHUNK", 2)
+    monkeypatch.setattr("annotate.services.export.CHUNK", 2)
+
+    def give_up(_stage: str, done: int, _total: int) -> None:
+        if done >= 2:
+            raise RuntimeError("given up")
+
+    with pytest.raises(RuntimeError, match="given up"):
+        create_snapshot(project=stage.project, actor=None, on_progress=give_up)
+    assert not Snapshot.objects.exists()
+    snapshot = create_snapshot(project=stage.project, actor=None)
+    with pytest.raises(RuntimeError, match="given up"), transaction.atomic():
+        export.write_download(snapshot, "trl-preference", "csv", give_up)
+    assert [path.name for path in (export.download_folder(snapshot) / "trl-preference").iterdir()] == ["lock"]
 
 
 def test_what_a_killed_worker_left_of_a_file_is_cleared_away(stage: World) -> None:

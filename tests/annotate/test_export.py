@@ -27,7 +27,7 @@ from annotate.services.snapshots import create_snapshot
 from annotate.views.recipes import _filled, _posted
 from rewardmodel.publish import file_sha256
 from tests.annotate.factory import World, collect_items, world
-from tests.annotate.test_rows import ids_of, judge, pair, ranks
+from tests.annotate.test_rows import ids_of, judge, pair, ranks, shown
 
 pytestmark = pytest.mark.django_db
 
@@ -308,6 +308,14 @@ def test_the_page_shows_counts_forms_and_the_difference(
     assert "later" in page
 
 
+def test_a_part_that_holds_demonstrations_alone_can_be_exported(client_of_alice: Client, stage: World) -> None:
+    shown(stage, "experts", "So it is.")
+    made = create_snapshot(project=stage.project, actor=None)
+    page = client_of_alice.get(reverse("snapshot", args=["garden", made.pk])).content.decode()
+    assert address(made, "train.jsonl", "prompt-completion") in page
+    assert b"So it is." in fetched(client_of_alice.get(address(made, "train.jsonl", "prompt-completion")))
+
+
 def test_the_recipe_page_counts_live_and_freezes(client_of_alice: Client, stage: World) -> None:
     judge(stage, ranks(ids_of(stage), 1, 2))
     pair(stage, "helpsteer")
@@ -339,7 +347,7 @@ def test_a_form_that_will_not_do_comes_back_as_it_was_filled_in(client_of_alice:
     assert answer.context["typed"] == {
         name: value[0] if isinstance(value, list) else value for name, value in form.items()
     }
-    for shown in (
+    for expected in (
         'name="kinds" value="ai" checked',
         'name="parts" value="edits" checked',
         'name="splits" value="dev" checked',
@@ -351,7 +359,7 @@ def test_a_form_that_will_not_do_comes_back_as_it_was_filled_in(client_of_alice:
         'value="zh, code"',
         'name="name" value="mine"',
     ):
-        assert shown in html, shown
+        assert expected in html, expected
     for other in ('value="simulated" checked', 'value="order" checked', 'name="demonstrations" checked'):
         assert other not in html, other
 

@@ -9,36 +9,21 @@ from __future__ import annotations
 import json
 import os
 import random
-import subprocess
-import sys
-import time
-from dataclasses import dataclass
 from pathlib import Path
-
-import psutil
 
 from tests import site
 from tests.bench import data_export
 from tests.bench.bar import Bar
+from tests.bench.process import measure
 
 ROWS = int(os.environ.get("HONE_BENCH_ROWS", 1_000_000))
 SEED = 7
 ROWS_A_SECOND = 5_000.0
 PEAK_MB = 300.0
-SECONDS_BETWEEN_LOOKS = 0.05
 WORDS = (  # noqa: SIM905
     "the of a to in is that it for was on are with as be this have from or one had by word but not what all were we "
     "when your can said there use an each which she do how their if will up other about out many then them these so"
 ).split()
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A process from start to end."""
-
-    seconds: float
-    peak_mb: float
-    """Most memory that it held at once."""
 
 
 def run() -> list[Bar]:
@@ -77,22 +62,3 @@ def write_comparisons(path: Path, rows: int) -> None:
                 "rejected": [{"role": "assistant", "content": f"{worse} {number}!"}],
             }
             file.write(json.dumps(row) + "\n")
-
-
-def measure(arguments: list[str]) -> Measured:
-    """Run a Python program to its end.
-
-    :raises RuntimeError: when it fails.
-    """
-    began = time.monotonic()
-    process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    watched, peak = psutil.Process(process.pid), 0
-    while process.poll() is None:
-        try:
-            peak = max(peak, watched.memory_info().rss)
-        except psutil.Error:
-            break
-        time.sleep(SECONDS_BETWEEN_LOOKS)
-    if process.wait() != 0:
-        raise RuntimeError(f"{arguments[1]} failed with status {process.returncode}.")
-    return Measured(time.monotonic() - began, peak / 1e6)

@@ -6,29 +6,16 @@ Label Studio 1.23.2 exports about 370 annotations a second on the same kind of m
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 import tempfile
-import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.bench.bar import Bar
+from tests.bench.process import measure
 
 ROWS_A_SECOND = 50_000
 MEGABYTES = 300.0
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a command took."""
-
-    seconds: float
-    megabytes: float
-    """Most memory of its process."""
 
 
 def bars(project: Any, count: int) -> list[Bar]:
@@ -37,13 +24,13 @@ def bars(project: Any, count: int) -> list[Bar]:
     :param count: how many comparisons the project has.
     """
     with tempfile.TemporaryDirectory() as folder:
-        frozen = _command("snapshot", "--project", project.slug, "--name", "measured")
+        frozen = measure(["manage.py", "snapshot", "--project", project.slug, "--name", "measured"])
         out = Path(folder) / "lines"
-        form = ("export", f"{project.slug}/measured", "--format", "trl-preference", "--out")
-        lines = _command(*form, str(out), "--file-type", "jsonl")
-        written = sum(path.read_bytes().count(b"\n") for path in out.rglob("*.jsonl"))
+        form = ["manage.py", "export", f"{project.slug}/measured", "--format", "trl-preference", "--out", str(out)]
+        lines = measure([*form, "--file-type", "jsonl"])
+        written = sum(_rows_in(path) for path in out.rglob("*.jsonl"))
         shutil.rmtree(out)
-        parquet = _command(*form, str(out), "--file-type", "parquet")
+        parquet = measure([*form, "--file-type", "parquet"])
     if written != count:
         raise RuntimeError(f"{written} of {count} rows were exported.")
     what = f"{count:,} comparisons"
@@ -53,17 +40,12 @@ def bars(project: Any, count: int) -> list[Bar]:
     )
     return [
         Bar(f"JSON Lines of {what}", count / lines.seconds, "rows/s", at_least=ROWS_A_SECOND),
-        Bar(f"memory, JSON Lines of {what}", lines.megabytes, "MB", MEGABYTES),
-        Bar(f"memory, Parquet of {what}", parquet.megabytes, "MB", MEGABYTES),
-        Bar(f"memory, snapshot of {what}", frozen.megabytes, "MB", MEGABYTES),
+        Bar(f"memory, JSON Lines of {what}", lines.peak_mb, "MB", MEGABYTES),
+        Bar(f"memory, Parquet of {what}", parquet.peak_mb, "MB", MEGABYTES),
+        Bar(f"memory, snapshot of {what}", frozen.peak_mb, "MB", MEGABYTES),
     ]
 
 
-def _command(*words: str) -> Cost:
-    began = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "manage.py", *words], stdout=subprocess.DEVNULL)
-    _pid, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"manage.py {' '.join(words)} ended with {process.returncode}.")
-    return Cost(time.perf_counter() - began, usage.ru_maxrss / 1024)
+def _rows_in(path: Path) -> int:
+    with open(path, "rb") as file:
+        return sum(1 for _line in file)

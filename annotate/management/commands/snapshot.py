@@ -36,6 +36,7 @@ class Command(ServiceCommand):
         )
         self.stdout.write(f"{made} {made.sha256}")
         for row in splits_of(made):
-            self.stdout.write(f"{row.split}: {row.prompts} prompts, {row.rankings} rankings, {row.pairs} pairs")
+            shown = f", {row.demonstrations} demonstrations" if row.demonstrations else ""
+            self.stdout.write(f"{row.split}: {row.prompts} prompts, {row.rankings} rankings, {row.pairs} pairs{shown}")
         for entry in made.counts["left_out"]:
             self.stdout.write(f"left out: {entry['count']} {entry['what']} ({entry['reason']})")
