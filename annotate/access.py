@@ -18,6 +18,7 @@ from django.utils.translation import gettext as _
 
 from annotate.models import (
     AnswerKey,
+    BackgroundTask,
     Check,
     Completion,
     Contest,
@@ -77,7 +78,7 @@ def get_project(request: SignedInRequest, slug: str, *, role: str | None = None)
     project = _project.first(slug=slug, user=request.user.pk)
     if project is None:
         raise Http404
-    _admit(request, project.held, role)  # type: ignore[attr-defined]  # annotated just now
+    _admit(request, project.held, role)
     return project
 
 
@@ -123,6 +124,11 @@ def get_reward_model(request: SignedInRequest, slug: str, number: int) -> Reward
 def get_snapshot(request: SignedInRequest, slug: str, pk: int) -> Snapshot:
     """A snapshot, for leads."""
     return _of_lead(request, slug, Snapshot.objects.select_related("created_by"), pk=pk)
+
+
+def get_background_task(request: SignedInRequest, slug: str, pk: int) -> BackgroundTask:
+    """What is being made, for leads."""
+    return _of_lead(request, slug, BackgroundTask.objects.select_related("created_by"), pk=pk)
 
 
 def get_import(request: SignedInRequest, slug: str, pk: int) -> Import:

@@ -32,7 +32,7 @@ class Prepared(Generic[Record]):
     :param words: names of those of its parameters that are text; the others are numbers.
     """
 
-    def __init__(self, build: Callable[..., QuerySet[Record]], *, words: tuple[str, ...] = ()) -> None:
+    def __init__(self, build: Callable[..., QuerySet[Record, Any]], *, words: tuple[str, ...] = ()) -> None:
         self._build = build
         self._words = words
 
@@ -41,11 +41,14 @@ class Prepared(Generic[Record]):
 
         :param values: of every parameter.
         """
+        return [self._made.record(row) for row in self.rows(**values)]
+
+    def rows(self, **values: Any) -> list[Any]:
+        """Run the query and leave its rows as they are, as for a queryset that asks for values rather than records."""
         made = self._made
         with connection.cursor() as cursor:
             cursor.execute(made.sql, [values[made.names[n]] if n in made.names else v for n, v in made.parameters])
-            rows = cursor.fetchall()
-        return [made.record(row) for row in made.converted(rows)]
+            return list(made.converted(cursor.fetchall()))
 
     def first(self, **values: Any) -> Record | None:
         """The first record that the query finds; it had better be limited to one."""
@@ -67,19 +70,20 @@ class _Made(Generic[Record]):
     :param stand_ins: names of parameters by the values that stand in for them.
     """
 
-    def __init__(self, queryset: QuerySet[Record], stand_ins: dict[int | str, str]) -> None:
+    def __init__(self, queryset: QuerySet[Record, Any], stand_ins: dict[int | str, str]) -> None:
         self._compiler = queryset.query.get_compiler(DEFAULT_DB_ALIAS)
         self.sql, parameters = self._compiler.as_sql()
         self.parameters = list(enumerate(parameters))
         self.names = {n: stand_ins[value] for n, value in self.parameters if value in stand_ins}
         if missing := set(stand_ins.values()) - set(self.names.values()):
             raise TypeError(f"The query does not depend on {', '.join(sorted(missing))}.")
-        fields = self._compiler.klass_info["select_fields"]
         self._model = queryset.model
-        self._columns = [self._compiler.select[n][0].target.attname for n in fields]
-        self._first, self._last = fields[0], fields[-1] + 1
-        self._annotations = list(self._compiler.annotation_col_map.items())
         self._converters = self._compiler.get_converters([column for column, _sql, _alias in self._compiler.select])
+        if self._compiler.klass_info is not None:  # a query for records
+            fields = self._compiler.klass_info["select_fields"]
+            self._columns = [self._compiler.select[n][0].target.attname for n in fields]
+            self._first, self._last = fields[0], fields[-1] + 1
+            self._annotations = list(self._compiler.annotation_col_map.items())
 
     def converted(self, rows: list[Any]) -> Any:
         """The rows with values as the model's fields have them."""

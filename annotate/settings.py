@@ -70,6 +70,16 @@ TEMPLATES = [
     },
 ]
 
+CACHES = {
+    "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+    "template_fragments": {
+        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+        "LOCATION": "template_fragments",
+        "OPTIONS": {"MAX_ENTRIES": 2_000},
+    },
+}
+"""Each process keeps its own; what is kept is found by a digest of all that it is made of, and never goes stale."""
+
 # Files
 
 HONE_DATA_DIR = environment.folder("HONE_DATA_DIR", BASE_DIR / "var")
@@ -177,6 +187,7 @@ MAX_BODY_BYTES = 16 * 2**20
 """Of anything; held by annotate/bodies.py before Django sees the request."""
 MAX_DATA_BYTES = environment.integer("HONE_MAX_DATA_MIB", 1024, lowest=1, highest=2**20) * 2**20
 """Of a file of data that a lead uploads; larger ones are for manage.py import_comparisons."""
+FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.MemoryFileUploadHandler", "annotate.uploads.DiskUploadHandler"]
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 2**19
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 2000
 DATA_UPLOAD_MAX_NUMBER_FILES = 10

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from annotate.services import execute, figures, imports, runs, standing
+from annotate.services import background, execute, figures, import_stages, runs, standing, uploaded
 from annotate.services.sweep import sweep as find_unattended
 
 
@@ -20,17 +20,26 @@ def run_job(run_id: str) -> None:
 
 @shared_task(name="annotate.tasks.sweep")
 def sweep() -> None:
-    """Ring again for runs that nobody works on."""
+    """Ring again for what nobody works on, and discard what nobody comes back to."""
     for run in find_unattended():
         runs.call_worker(run)
-    for found in imports.sweep():
-        imports.call_worker(found)
+    for found in import_stages.sweep():
+        import_stages.call_worker(found)
+    for task in background.sweep():
+        background.call_worker(task)
+    uploaded.discard_abandoned()
 
 
 @shared_task(name="annotate.tasks.carry_on_import")
 def carry_on_import(pk: int) -> None:
     """Check, write or undo an import, unless somebody is at it already."""
-    imports.carry_on(pk)
+    import_stages.carry_on(pk)
+
+
+@shared_task(name="annotate.tasks.make")
+def make(pk: int) -> None:
+    """Make what a background task asks for, unless somebody is at it already."""
+    background.carry_on(pk)
 
 
 @shared_task(name="annotate.tasks.count")

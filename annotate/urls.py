@@ -13,6 +13,7 @@ from django.views.i18n import set_language
 from annotate.handles import SlotConverter
 from annotate.views import (
     account,
+    background,
     datasets,
     guidelines,
     history,
@@ -79,6 +80,9 @@ of_a_project = [
     path("snapshots/<int:pk>/README.md", datasets.snapshot_card, name="snapshot_card"),
     path("snapshots/<int:pk>/difference", datasets.snapshot_difference, name="snapshot_difference"),
     path("snapshots/<int:pk>/export/<str:form>/<str:file>", datasets.export, name="export"),
+    path("background/<int:pk>", background.task, name="background_task"),
+    path("background/<int:pk>/live", background.live, name="background_task_live"),
+    path("background/<int:pk>/cancel", background.cancel, name="background_task_cancel"),
     path("data/", imports.data, name="data"),
     path("data/<int:pk>", imports.data_import, name="import"),
     path("data/<int:pk>/live", imports.live, name="import_live"),

@@ -18,6 +18,25 @@ class ComparisonAdmin(ReadOnly):
     list_select_related = ("project", "prompt")
 
 
+@admin.register(models.RankedList)
+class RankedListAdmin(ReadOnly):
+    """Imported orders of several answers."""
+
+    list_display = ("id", "project", "prompt", "source", "strength", "weight", "batch", "created_at")
+    list_filter = ("source", "project")
+    search_fields = ("batch", "prompt__messages")
+    list_select_related = ("project", "prompt")
+
+
+@admin.register(models.RankedAnswer)
+class RankedAnswerAdmin(ReadOnly):
+    """Answers in imported orders."""
+
+    list_display = ("id", "ranked_list", "position", "completion", "rank", "score")
+    search_fields = ("=ranked_list__id", "completion__text")
+    list_select_related = ("ranked_list", "completion")
+
+
 @admin.register(models.Demonstration)
 class DemonstrationAdmin(ReadOnly):
     """Answers that were brought to be learned from."""
@@ -38,6 +57,19 @@ class ImportAdmin(ReadOnly):
     )
     list_filter = ("state", "project")
     search_fields = ("file_name", "source", "sha256")
+    list_select_related = ("project", "created_by")
+
+
+@admin.register(models.BackgroundTask)
+class BackgroundTaskAdmin(ReadOnly):
+    """What light workers make for pages."""
+
+    list_display = (
+        *("__str__", "project", "state", "done", "total", "created_by", "created_at"),
+        shown_on_site("background_task", "project.slug", "pk"),
+    )
+    list_filter = ("state", "kind", "project")
+    search_fields = ("kind", "error")
     list_select_related = ("project", "created_by")
 
 
@@ -87,6 +119,26 @@ class SnapshotComparisonAdmin(ReadOnly):
     list_filter = ("snapshot",)
     search_fields = ("=comparison__id", "snapshot__name")
     list_select_related = ("snapshot__project", "comparison")
+
+
+@admin.register(models.SnapshotRankedList)
+class SnapshotRankedListAdmin(ReadOnly):
+    """Imported orders that snapshots hold."""
+
+    list_display = ("id", "snapshot", "ranked_list")
+    list_filter = ("snapshot",)
+    search_fields = ("=ranked_list__id", "snapshot__name")
+    list_select_related = ("snapshot__project", "ranked_list")
+
+
+@admin.register(models.SnapshotDemonstration)
+class SnapshotDemonstrationAdmin(ReadOnly):
+    """Demonstrations that snapshots hold."""
+
+    list_display = ("id", "snapshot", "demonstration")
+    list_filter = ("snapshot",)
+    search_fields = ("=demonstration__id", "snapshot__name")
+    list_select_related = ("snapshot__project", "demonstration")
 
 
 @admin.register(models.Run)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,6 +20,9 @@ from annotate.embedded import EmbeddedError, services_running
 from annotate.models import Generation, Project, Run, Snapshot, User
 from annotate.services import Refused
 from annotate.services.execute import carry_out
+
+SECONDS_A_LINE = 2.0
+"""Between lines of progress of what is done row by row."""
 
 
 class ServiceCommand(BaseCommand, ABC):
@@ -90,6 +94,18 @@ class ServiceCommand(BaseCommand, ABC):
         """Print one line of progress to standard error."""
         count = f" {done:g}/{total:g}" if total else ""
         self.stderr.write(f"{stage}{count} {message}".rstrip(), self.style.HTTP_INFO)
+
+    def teller(self) -> Callable[[str, int, int], None]:
+        """What prints the progress of rows, a line every few seconds."""
+        last = time.monotonic()
+
+        def tell(stage: str, done: int, total: int) -> None:
+            nonlocal last
+            if time.monotonic() - last >= SECONDS_A_LINE:
+                last = time.monotonic()
+                self.tell(stage, done, total, "")
+
+        return tell
 
     def _actor(self, username: str | None) -> User | None:
         if username is None:

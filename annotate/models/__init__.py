@@ -1,6 +1,7 @@
 """Every record of Hone. What must never happen is forbidden here, in the database."""
 
 from annotate.models.audit import AuditEvent
+from annotate.models.background import BackgroundTask
 from annotate.models.content import (
     Completion,
     Criterion,
@@ -14,7 +15,18 @@ from annotate.models.content import (
     Prompt,
     Split,
 )
-from annotate.models.datasets import Comparison, Demonstration, Signal, Snapshot, SnapshotComparison, SnapshotRevision
+from annotate.models.datasets import (
+    Comparison,
+    Demonstration,
+    RankedAnswer,
+    RankedList,
+    Signal,
+    Snapshot,
+    SnapshotComparison,
+    SnapshotDemonstration,
+    SnapshotRankedList,
+    SnapshotRevision,
+)
 from annotate.models.imports import Import
 from annotate.models.judgements import (
     Draft,
@@ -39,6 +51,7 @@ from annotate.models.tallies import RaterFigures, Tally
 __all__ = [
     "AnswerKey",
     "AuditEvent",
+    "BackgroundTask",
     "Check",
     "Comparison",
     "Completion",
@@ -67,6 +80,8 @@ __all__ = [
     "Prompt",
     "Purpose",
     "Rank",
+    "RankedAnswer",
+    "RankedList",
     "RaterFigures",
     "RewardModel",
     "Run",
@@ -78,6 +93,8 @@ __all__ = [
     "Slot",
     "Snapshot",
     "SnapshotComparison",
+    "SnapshotDemonstration",
+    "SnapshotRankedList",
     "SnapshotRevision",
     "Split",
     "Submission",

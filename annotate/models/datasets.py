@@ -21,9 +21,6 @@ class Comparison(models.Model):
     number = models.PositiveIntegerField(
         default=1, db_default=1, help_text=_("Among equal pairs: data may say the same twice, for two raters say.")
     )
-    group = models.PositiveBigIntegerField(
-        null=True, blank=True, help_text=_("Pairs of one ranking share it within their import.")
-    )
     batch = models.CharField(max_length=80, blank=True, help_text=_("The import that brought it."))
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -37,6 +34,51 @@ class Comparison(models.Model):
 
     def __str__(self) -> str:
         return f"{self.chosen_id} ≻ {self.rejected_id}"
+
+
+class RankedList(models.Model):
+    """An imported order of several answers to a prompt, ties and unranked answers included; its answers are rows."""
+
+    project = models.ForeignKey("annotate.Project", on_delete=models.RESTRICT, related_name="ranked_lists")
+    prompt = models.ForeignKey("annotate.Prompt", on_delete=models.RESTRICT, related_name="ranked_lists")
+    source = models.CharField(max_length=80, help_text=_("Where the order comes from."))
+    strength = models.FloatField(null=True, blank=True, help_text=_("How much better, in the source's own unit."))
+    weight = models.FloatField(default=1.0, db_default=1.0, help_text=_("How much it counts beside others."))
+    digest = models.UUIDField(help_text=_("Of its answers and their places."))
+    number = models.PositiveIntegerField(
+        default=1, db_default=1, help_text=_("Among equal ones: data may say the same twice, for two raters say.")
+    )
+    batch = models.CharField(max_length=80, blank=True, help_text=_("The import that brought it."))
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["project", "source"])]
+        constraints = [
+            models.UniqueConstraint(fields=["prompt", "digest", "number"], name="ranked_list_once"),
+            models.CheckConstraint(name="ranked_list_weight_positive", condition=Q(weight__gt=0)),
+        ]
+
+    def __str__(self) -> str:
+        return f"ranking {self.pk}"
+
+
+class RankedAnswer(models.Model):
+    """An answer in an imported order."""
+
+    ranked_list = models.ForeignKey(RankedList, on_delete=models.RESTRICT, related_name="answers")
+    position = models.PositiveSmallIntegerField(help_text=_("In which order the answers came, from 0."))
+    completion = models.ForeignKey("annotate.Completion", on_delete=models.RESTRICT, related_name="ranked_answers")
+    rank = models.PositiveIntegerField(null=True, blank=True, help_text=_("1 is best, equals are a tie."))
+    score = models.FloatField(null=True, blank=True, help_text=_("As the source gives it; more is better."))
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["ranked_list", "position"], name="ranked_answer_position_once"),
+            models.CheckConstraint(name="ranked_answer_rank_from_1", condition=Q(rank__gte=1)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.ranked_list_id}: {self.completion_id}"
 
 
 class Demonstration(models.Model):
@@ -98,6 +140,8 @@ class Snapshot(models.Model):
         "annotate.JudgementRevision", through="SnapshotRevision", related_name="snapshots"
     )
     comparisons = models.ManyToManyField(Comparison, through="SnapshotComparison", related_name="snapshots")
+    ranked_lists = models.ManyToManyField(RankedList, through="SnapshotRankedList", related_name="snapshots")
+    demonstrations = models.ManyToManyField(Demonstration, through="SnapshotDemonstration", related_name="snapshots")
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -136,3 +180,31 @@ class SnapshotComparison(models.Model):
 
     def __str__(self) -> str:
         return f"{self.snapshot_id}: {self.comparison_id}"
+
+
+class SnapshotRankedList(models.Model):
+    """An imported order that a snapshot holds."""
+
+    snapshot = models.ForeignKey(Snapshot, on_delete=models.CASCADE, related_name="ranked_list_entries")
+    ranked_list = models.ForeignKey(RankedList, on_delete=models.RESTRICT)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["snapshot", "ranked_list"], name="snapshot_ranked_list_once")]
+
+    def __str__(self) -> str:
+        return f"{self.snapshot_id}: {self.ranked_list_id}"
+
+
+class SnapshotDemonstration(models.Model):
+    """A demonstration that a snapshot holds."""
+
+    snapshot = models.ForeignKey(Snapshot, on_delete=models.CASCADE, related_name="demonstration_entries")
+    demonstration = models.ForeignKey(Demonstration, on_delete=models.RESTRICT)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["snapshot", "demonstration"], name="snapshot_demonstration_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.snapshot_id}: {self.demonstration_id}"

@@ -20,3 +20,7 @@ class Refused(Exception):
 
 class Conflict(Refused):
     """What was asked contradicts what somebody, perhaps the same person, did meanwhile."""
+
+
+class NoRoom(Refused):
+    """There is no room on a disk to keep what was asked for."""

@@ -41,12 +41,15 @@ def body(snapshot: Snapshot) -> str:
         f"the SHA-256 `{snapshot.sha256}`.",
         "## What it holds",
         _table(
-            ["split", "prompts", "rankings", "pairs"],
-            [[row.split.value, row.prompts, row.rankings, row.pairs] for row in splits_of(snapshot)],
+            ["split", "prompts", "rankings", "pairs", "demonstrations"],
+            [
+                [row.split.value, row.prompts, row.rankings, row.pairs, row.demonstrations]
+                for row in splits_of(snapshot)
+            ],
         ),
         "A prompt lies in one split only. Train on *train*, choose on *dev*, report on *test*.",
         "## Where it comes from",
-        _table(["source", "rankings"], sorted(counts.get("sources", {}).items())),
+        _table(["source", "rows"], sorted(counts.get("sources", {}).items())),
         _facts(snapshot, recipe.aggregation),
         *_left_out(counts),
         "## Known biases",
@@ -90,7 +93,7 @@ def _facts(snapshot: Snapshot, aggregation: str) -> str:
     versions = sorted(counts.get("guidelines", {}).items(), key=lambda entry: int(entry[0]))
     guidelines = [f"version {number} ({count} rankings)" for number, count in versions]
     lines = [
-        f"- Raters: {', '.join(raters) or 'none; the pairs were imported'}",
+        f"- Raters: {', '.join(raters) or 'none; all of it was imported'}",
         f"- Several raters on one item: {RULES[aggregation]}; an adjudication stands for its whole item",
         f"- Instructions: {', '.join(guidelines) or 'none recorded'}",
     ]

@@ -17,17 +17,32 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
-from annotate.models import Lease, Project, Purpose, Skip, Slot, User
+from annotate.models import Project, Purpose, Skip, Slot, User
 from annotate.prepared import Prepared
 from annotate.services import Refused, mixing, qualification
 from annotate.services.offers import offers
 
 HELD_AT_MOST = 2
+HAND_OUT = """
+WITH leased AS (
+    UPDATE annotate_slot
+    SET state = 'leased', rater_id = %(rater)s, ahead = %(ahead)s, lease_expires_at = statement_timestamp() + %(lease)s
+    WHERE id = %(slot)s
+)
+INSERT INTO annotate_lease (slot_id, rater_id, claimed_at, at_random, random_share)
+VALUES (%(slot)s, %(rater)s, statement_timestamp(), %(at_random)s, %(random_share)s)
+ON CONFLICT DO NOTHING
+"""
+OPEN = """
+UPDATE annotate_slot SET ahead = false, lease_expires_at = statement_timestamp() + %(lease)s
+WHERE id = %(slot)s AND project_id = %(project)s AND rater_id = %(rater)s AND state = 'leased'
+"""
 
 draw = random.SystemRandom().random
 
@@ -37,7 +52,7 @@ def lease_of(project: Project) -> timedelta:
     return timedelta(minutes=project.lease_minutes)
 
 
-person = Prepared(lambda user: User.objects.select_for_update(no_key=True).filter(pk=user))
+person = Prepared(lambda user: User.objects.select_for_update(no_key=True).filter(pk=user).only("pk"))
 held_by = Prepared(
     lambda user, project: (
         Slot.objects.filter(project=project, state=Slot.State.LEASED, rater=user)
@@ -60,16 +75,14 @@ def claim(*, user: User, project: Project, ahead: bool = False) -> Slot | None:
         held = held_by(user=user.pk, project=project.pk)
         if project.paused_at is not None:
             held = [slot for slot in held if not slot.ahead]
-        fits = [slot for slot in held if slot.ahead] if ahead else held
-        slot = fits[0] if fits else None
-        if slot is None and len(held) < HELD_AT_MOST and project.paused_at is None:
+        fits = [Found(slot) for slot in held if slot.ahead or not ahead]
+        found = fits[0] if fits else None
+        if found is None and len(held) < HELD_AT_MOST and project.paused_at is None:
             found = _new(user, project, ahead)
-            slot = _leased(found, user, project) if found else None
-        if slot is None:
+        if found is None:
             return None
-        Slot.objects.filter(pk=slot.pk).update(
-            state=Slot.State.LEASED, rater=user, ahead=ahead, lease_expires_at=Now() + lease_of(project)
-        )
+        _hand_out(found, user, project, ahead)
+    slot = found.slot
     slot.state, slot.rater, slot.ahead, slot.project = Slot.State.LEASED, user, ahead, project
     del slot.lease_expires_at  # the database's clock knows; it is read when somebody asks
     return slot
@@ -81,15 +94,21 @@ class Found:
 
     slot: Slot
     at_random: bool | None = None
-    """Whether it was drawn by lottery; None for slots that were made for the rater."""
+    """Whether it was drawn by lottery; None for slots that were made for the rater, or that they hold already."""
 
 
-def _leased(found: Found, user: User, project: Project) -> Slot:
-    """Write down that a slot is handed to the rater, and how it was drawn."""
-    share = None if found.at_random is None else project.random_share
-    lease = Lease(slot=found.slot, rater=user, at_random=found.at_random, random_share=share)
-    Lease.objects.bulk_create([lease], ignore_conflicts=True)
-    return found.slot
+def _hand_out(found: Found, user: User, project: Project, ahead: bool) -> None:
+    """Give a slot to the rater, or again to the one who holds it; of the first time it is kept how it was drawn."""
+    values: dict[str, Any] = {
+        "slot": found.slot.pk,
+        "rater": user.pk,
+        "ahead": ahead,
+        "lease": lease_of(project),
+        "at_random": found.at_random,
+        "random_share": None if found.at_random is None else project.random_share,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(HAND_OUT, values)
 
 
 def _new(user: User, project: Project, ahead: bool) -> Found | None:
@@ -133,8 +152,10 @@ def open_ahead(*, user: User, project: Project, slot_id: int) -> bool:
     """
     if project.paused_at is not None:
         return False
-    mine = Slot.objects.filter(pk=slot_id, project=project, rater=user, state=Slot.State.LEASED)
-    return bool(mine.update(ahead=False, lease_expires_at=Now() + lease_of(project)))
+    with connection.cursor() as cursor:
+        values: dict[str, Any] = {"slot": slot_id, "project": project.pk, "rater": user.pk, "lease": lease_of(project)}
+        cursor.execute(OPEN, values)
+        return bool(cursor.rowcount)
 
 
 def renew(*, user: User, slot: Slot) -> bool:

@@ -25,9 +25,9 @@ SELECT judgement, min(old) AS old, min(new) AS new FROM (
     WHERE e.snapshot_id = %(new)s
 ) listed GROUP BY judgement
 """
-COMPARISONS = """
-SELECT comparison_id AS comparison, bool_or(snapshot_id = %(old)s) AS old, bool_or(snapshot_id = %(new)s) AS new
-FROM annotate_snapshotcomparison WHERE snapshot_id IN (%(old)s, %(new)s) GROUP BY comparison_id
+IMPORTED = """
+SELECT {column}_id AS {column}, bool_or(snapshot_id = %(old)s) AS old, bool_or(snapshot_id = %(new)s) AS new
+FROM annotate_snapshot{table} WHERE snapshot_id IN (%(old)s, %(new)s) GROUP BY {column}_id
 """
 
 
@@ -39,6 +39,8 @@ class Difference:
     """How many were added, removed and changed, which is that another version is listed, and how many are the same."""
     comparisons: dict[str, int]
     """The same of imported pairs, which never change."""
+    ranked_lists: dict[str, int]
+    demonstrations: dict[str, int]
     judgement_samples: dict[str, list[Judgement]]
     comparison_samples: dict[str, list[Comparison]]
     recipe: list[tuple[str, Any, Any]]
@@ -47,8 +49,8 @@ class Difference:
     @property
     def is_empty(self) -> bool:
         """Whether both list the same."""
-        counts = (*self.judgements.items(), *self.comparisons.items())
-        return not any(count for name, count in counts if name != "same")
+        listed = (self.judgements, self.comparisons, self.ranked_lists, self.demonstrations)
+        return not any(count for counts in listed for name, count in counts.items() if name != "same")
 
 
 def difference(old: Snapshot, new: Snapshot) -> Difference:
@@ -61,17 +63,28 @@ def difference(old: Snapshot, new: Snapshot) -> Difference:
     }
     judgements, judgement_ids = _counted(JUDGEMENTS, "judgement", changes, old, new)
     changes = {"added": "NOT old", "removed": "NOT new", "same": "old AND new"}
-    comparisons, comparison_ids = _counted(COMPARISONS, "comparison", changes, old, new)
+    comparisons, comparison_ids = _imported("comparison", changes, old, new)
+    ranked_lists, _ids = _imported("ranked_list", changes, old, new)
+    demonstrations, _ids = _imported("demonstration", changes, old, new)
     judged = Judgement.objects.select_related("item__prompt", "rater").in_bulk(list(chain(*judgement_ids.values())))
     compared = Comparison.objects.select_related("prompt").in_bulk(list(chain(*comparison_ids.values())))
     before, after = (vars(recipe_of(snapshot.recipe)[0]) for snapshot in (old, new))
     return Difference(
         judgements,
         comparisons,
+        ranked_lists,
+        demonstrations,
         {name: [judged[pk] for pk in ids] for name, ids in judgement_ids.items()},
         {name: [compared[pk] for pk in ids] for name, ids in comparison_ids.items()},
         [(name, before[name], after[name]) for name in before if before[name] != after[name]],
     )
+
+
+def _imported(
+    column: str, changes: dict[str, str], old: Snapshot, new: Snapshot
+) -> tuple[dict[str, int], dict[str, list[int]]]:
+    listed = IMPORTED.format(column=column, table=column.replace("_", ""))
+    return _counted(listed, column, changes, old, new)
 
 
 def _counted(

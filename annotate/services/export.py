@@ -24,7 +24,9 @@ from annotate.formats.writing.forms import FORMS, Form
 from annotate.models import Snapshot, Split
 from annotate.services import Refused
 from annotate.services.card import card
-from annotate.services.rows import rankings
+from annotate.services.heartbeat import OnProgress
+from annotate.services.rows import CHUNK, rankings
+from annotate.services.snapshots import is_short, splits_of
 from rewardmodel.publish import file_sha256
 
 MANIFEST = "manifest.json"
@@ -43,7 +45,12 @@ class Written:
 
 
 def export(
-    snapshot: Snapshot, out: Path, *, forms: Sequence[str] = tuple(FORMS), file_types: Sequence[str] = FILE_TYPES
+    snapshot: Snapshot,
+    out: Path,
+    *,
+    forms: Sequence[str] = tuple(FORMS),
+    file_types: Sequence[str] = FILE_TYPES,
+    on_progress: OnProgress | None = None,
 ) -> list[Written]:
     """Write forms of a snapshot below a folder, with a manifest and the card of the data set.
 
@@ -53,7 +60,7 @@ def export(
     """
     with _sentences(out):
         out.mkdir(parents=True, exist_ok=True)
-        files = _write(snapshot, out, forms, file_types)
+        files = _write(snapshot, out, out, forms, file_types, on_progress)
         head = {"snapshot": str(snapshot), "sha256": snapshot.sha256}
         manifest = {**head, "files": [asdict(file) for file in files]}
         _replace(out / "README.md", card(snapshot, [file.path for file in files]).encode())
@@ -61,32 +68,71 @@ def export(
     return files
 
 
-def download(snapshot: Snapshot, form: str, split: str, file_type: str) -> tuple[Path, Written | None]:
-    """The file of an export that a page serves, written if it is asked for the first time.
+def is_quick(snapshot: Snapshot) -> bool:
+    """Whether a form of a snapshot is written while somebody waits."""
+    return is_short(
+        orders=[snapshot.revision_entries.all(), snapshot.ranked_list_entries.all()],
+        others=[snapshot.comparison_entries.all(), snapshot.demonstration_entries.all()],
+    )
 
-    :returns: its path, and what is in it; None where that split has no row.
-    :raises Refused: when it cannot be written.
+
+def written(snapshot: Snapshot, form: str, file_type: str) -> dict[str, Written] | None:
+    """The files of a form that pages serve, by split; None while they are not written. A split without rows has none.
+
+    They are written by :func:`write_download` and lie below :func:`download_folder`.
     """
-    folder = Path(settings.HONE_DATA_DIR) / "exports" / snapshot.sha256 / form
-    listing = folder / f"{file_type}.json"
+    listing = download_folder(snapshot) / form / f"{file_type}.json"
+    try:
+        files = json.loads(listing.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return {Path(file["path"]).stem: Written(**file) for file in files}
+
+
+def write_download(snapshot: Snapshot, form: str, file_type: str, on_progress: OnProgress | None = None) -> None:
+    """Write the files of a form that pages serve, unless they are there.
+
+    :raises Refused: when they cannot be written.
+    """
+    folder = download_folder(snapshot) / form
     with _sentences(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with open(folder / "lock", "wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not listing.exists():
-                written = _write(snapshot, folder.parent, [form], [file_type])
-                _replace(listing, json.dumps([asdict(file) for file in written]).encode())
-    files = {file["path"]: Written(**file) for file in json.loads(listing.read_bytes())}
-    path = f"{form}/{split}.{file_type}"
-    return folder.parent / path, files.get(path)
+            for left in folder.glob(".*.tmp"):  # by somebody who was killed
+                shutil.rmtree(left, ignore_errors=True)
+            if written(snapshot, form, file_type) is None:
+                files = _write(snapshot, folder.parent, folder, [form], [file_type], on_progress)
+                listing = json.dumps([asdict(file) for file in files]).encode()
+                _replace(folder / f"{file_type}.json", listing)
 
 
-def _write(snapshot: Snapshot, out: Path, forms: Sequence[str], file_types: Sequence[str]) -> list[Written]:
-    """Write the files beside their places first, then move them there."""
-    temporary = out / f".{secrets.token_hex(8)}.tmp"
+def download_folder(snapshot: Snapshot) -> Path:
+    """Where the files lie that pages serve of a snapshot."""
+    return Path(settings.HONE_DATA_DIR) / "exports" / snapshot.sha256
+
+
+def _write(
+    snapshot: Snapshot,
+    out: Path,
+    beside: Path,
+    forms: Sequence[str],
+    file_types: Sequence[str],
+    on_progress: OnProgress | None,
+) -> list[Written]:
+    """Write the files into a folder in `beside` first, then move them to their places below `out`."""
+    temporary = beside / f".{secrets.token_hex(8)}.tmp"
+    told = on_progress or (lambda stage, done, total: None)
     try:
-        rows = _write_lines(snapshot, temporary, [FORMS[name] for name in forms])
-        written = []
+        rows = _write_lines(snapshot, temporary, [FORMS[name] for name in forms], told)
+        converted, all_rows = 0, sum(rows.values()) * len(set(file_types) - {"jsonl"})
+
+        def on_rows(more: int) -> None:
+            nonlocal converted
+            converted += more
+            told("converting", converted, all_rows)
+
+        files = []
         for (name, split), count in rows.items():
             if not count:
                 continue
@@ -94,26 +140,29 @@ def _write(snapshot: Snapshot, out: Path, forms: Sequence[str], file_types: Sequ
             for file_type in file_types:
                 target = source.with_suffix(f".{file_type}")
                 if file_type == "parquet":
-                    to_parquet(source, target, FORMS[name].schema)
+                    to_parquet(source, target, FORMS[name].schema, on_rows)
                 elif file_type == "csv":
-                    to_csv(source, target, list(FORMS[name].columns))
+                    to_csv(source, target, list(FORMS[name].columns), on_rows)
                 path = str(target.relative_to(temporary))
-                written.append(Written(path, count, target.stat().st_size, file_sha256(target)))
-        for file in written:
+                files.append(Written(path, count, target.stat().st_size, file_sha256(target)))
+        for file in files:
             (out / file.path).parent.mkdir(exist_ok=True)
             os.replace(temporary / file.path, out / file.path)
-        return written
+        return files
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _write_lines(snapshot: Snapshot, folder: Path, forms: Sequence[Form]) -> dict[tuple[str, str], int]:
+def _write_lines(
+    snapshot: Snapshot, folder: Path, forms: Sequence[Form], told: OnProgress
+) -> dict[tuple[str, str], int]:
     """JSON Lines of all forms in one pass over the rankings.
 
     :returns: rows by form and split.
     """
     rows = {(form.name, split): 0 for form in forms for split in SPLITS}
     prompts: set[str] = set()
+    total = sum(counts.rankings + counts.demonstrations for counts in splits_of(snapshot))
     with ExitStack() as files:
         outputs = {}
         for form in forms:
@@ -122,7 +171,9 @@ def _write_lines(snapshot: Snapshot, folder: Path, forms: Sequence[Form]) -> dic
                 path = folder / form.name / f"{split}.jsonl"
                 outputs[form.name, split] = files.enter_context(open(path, "wb", buffering=1 << 18))
         once = any(form.once for form in forms)
-        for ranking in rankings(snapshot):
+        for number, ranking in enumerate(rankings(snapshot)):
+            if number % CHUNK == 0:
+                told("writing", number, total)
             seen = ranking.prompt_id in prompts
             if once:
                 prompts.add(ranking.prompt_id)

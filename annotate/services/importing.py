@@ -22,7 +22,7 @@ from psycopg.errors import DiskFull
 from annotate.formats.reading.catalogue import AUTO, BY_NAME, Format, Parsed, Recognised, parsed, recognise
 from annotate.formats.reading.opening import Progress
 from annotate.formats.reading.problems import Unreadable, storable
-from annotate.formats.reading.rows import Row
+from annotate.formats.reading.rows import COMPARISON, Row
 from annotate.models import Project
 from annotate.services import Refused
 from annotate.services.loading import Loader
@@ -204,7 +204,7 @@ def _chunks(request: Request, report: Report, on_progress: OnProgress | None) ->
             if len(report.preview) < SHOWN:
                 report.preview.append(_shown(record.line, row))
             report.counts["ties"] += row.ties
-            report.counts["statements"] += len(row.pairs) or 1
+            report.counts["statements"] += len(row.pairs) if row.use == COMPARISON else 1
             rows.append((record.line, row))
             characters += sum(map(len, row.answers)) + sum(len(turn["content"]) for turn in row.messages)
         if len(rows) >= CHUNK_ROWS or characters >= CHUNK_CHARACTERS:

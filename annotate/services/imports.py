@@ -1,37 +1,28 @@
-"""Imports from upload to history: checked, confirmed by a lead, written, and perhaps undone.
+"""Imports as a lead decides on them: uploaded, read another way, confirmed, discarded or undone.
 
-Whoever works on an import claims it and shows a heartbeat; one that stops is begun again by the sweep, three times at
-most. Since every stage is one transaction, or writes nothing but the import's own row, nothing is ever half done.
+What is short is done in the request that asks for it; the rest is a worker's (:mod:`annotate.services.import_stages`).
 """
 
 from __future__ import annotations
 
-import logging
 import re
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict
-from datetime import timedelta
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
-from django.db import close_old_connections, connection, transaction
-from django.db.models import F, Q
+from django.db import transaction
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
-from annotate.formats.reading.catalogue import BY_NAME, recognise
+from annotate.formats.reading.catalogue import BY_NAME
 from annotate.formats.reading.opening import GZIP, PARQUET
-from annotate.formats.reading.problems import Unreadable
 from annotate.models import Import, Project, User
 from annotate.services import Conflict, Refused, audit
-from annotate.services.importing import OnProgress, Report, Request, bring, check, file_hash
-from annotate.services.undoing import remove
-
-log = logging.getLogger(__name__)
+from annotate.services.import_stages import call_worker, carry_on, project_has_made_something_of, record, store
+from annotate.services.importing import OnProgress, Report, Request, bring, file_hash
+from annotate.services.uploaded import forget_file, keep_file, path_of
 
 AT_ONCE_BYTES = 2 * 2**20
 """Of a file that the request which brings it also checks; larger ones are a worker's."""
@@ -39,8 +30,6 @@ PACKED = 20
 """Times that a packed file may grow."""
 AT_ONCE_RECORDS = 5000
 """That the request which asks for it also writes or takes back."""
-MAX_ATTEMPTS = 3
-BEAT_SECONDS = 2.0
 LONGEST_NAME = 80
 
 
@@ -81,11 +70,11 @@ def bring_file(
             created_by=actor,
         )
         report = bring(project=project, request=request, batch=made.batch, on_progress=on_progress)
-        _store(made, report)
+        store(made, report)
         made.state, made.progress = Import.State.DONE, 1
         made.save()
         Import.objects.filter(pk=made.pk).update(finished_at=Now())
-        _record(made, actor)
+        record(made, actor)
     return report
 
 
@@ -109,18 +98,8 @@ def receive(*, project: Project, upload: UploadedFile, source: str, licence: str
         made = Import.objects.create(
             project=project, file_name=name, size=upload.size, source=source, licence=licence, created_by=actor
         )
-        path = path_of(made)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with open(path, "wb") as file:
-                for piece in upload.chunks():
-                    file.write(piece)
-        except OSError as problem:
-            path.unlink(missing_ok=True)
-            raise Refused(
-                _("The file cannot be kept (%(problem)s).") % {"problem": problem.strerror}, place="file"
-            ) from problem
-        made.sha256 = file_hash(path)
+        keep_file(made, upload)
+        made.sha256 = file_hash(path_of(made))
         made.save(update_fields=["sha256"])
         audit.record("uploaded data", made, actor=actor, project=project, file=name, sha256=made.sha256)
     _go_on(made)
@@ -173,81 +152,9 @@ def take_back(*, of: Import, actor: User) -> None:
             _move(of, [Import.State.READY, Import.State.FAILED], Import.State.DISCARDED)
             audit.record("discarded import", of, actor=actor, project=of.project)
     if of.state == Import.State.DISCARDED:
-        _forget_file(of)
+        forget_file(of)
     else:
         _go_on(of)
-
-
-def project_has_made_something_of(of: Import) -> bool:
-    """Whether a snapshot holds a pair of an import."""
-    return of.project.comparisons.filter(batch=of.batch, snapshots__isnull=False).exists()
-
-
-def carry_on(pk: int) -> None:
-    """Do what an import waits for, unless somebody is at it, or at another one."""
-    lost = Now() - timedelta(seconds=settings.HONE_RUN_LOST_SECONDS)
-    at_work = Import.objects.filter(state__in=_ACTIVE, heartbeat_at__gt=lost)
-    if at_work.exists():
-        return  # the sweep rings again
-    claimed = Import.objects.filter(Q(heartbeat_at=None) | Q(heartbeat_at__lte=lost), pk=pk, state__in=_ACTIVE)
-    if not claimed.update(attempt=F("attempt") + 1, heartbeat_at=Now(), progress=0):
-        return
-    of = Import.objects.select_related("project", "created_by").get(pk=pk)
-    try:
-        with _beating(of) as on_progress:
-            _STAGES[Import.State(of.state)](of, on_progress)
-    except Refused as refusal:
-        _end(of, Import.State.FAILED, error=str(refusal))
-    except _TakenOver:
-        log.warning("import %s attempt %d was taken over", of.pk, of.attempt)
-    except Exception as problem:
-        log.exception("import %s failed", of.pk)
-        _end(
-            of,
-            Import.State.FAILED,
-            error=_("Hone failed to carry out this import: %(problem)s.") % {"problem": problem},
-        )
-
-
-def sweep() -> list[Import]:
-    """Find imports that nobody works on; one that was lost three times has failed.
-
-    :returns: the imports to ring for.
-    """
-    lost = Now() - timedelta(seconds=settings.HONE_RUN_LOST_SECONDS)
-    waiting = Import.objects.filter(state__in=_ACTIVE).filter(Q(heartbeat_at=None) | Q(heartbeat_at__lte=lost))
-    waiting.filter(attempt__gte=MAX_ATTEMPTS).exclude(state=Import.State.UNDOING).update(
-        state=Import.State.FAILED,
-        heartbeat_at=None,
-        finished_at=Now(),
-        error=_("The import lost its worker %(count)d times and was given up.") % {"count": MAX_ATTEMPTS},
-    )
-    return list(waiting.order_by("created_at")[:1])
-
-
-def call_worker(of: Import) -> None:
-    """Tell the workers that an import waits, once the current transaction is committed."""
-    from annotate.tasks import carry_on_import
-
-    def ring() -> None:
-        try:
-            carry_on_import.delay(of.pk)
-        except carry_on_import.OperationalError:
-            log.warning("The broker cannot be reached; import %s waits for the next sweep.", of.pk)
-
-    transaction.on_commit(lambda: threading.Thread(target=ring, daemon=True).start())
-
-
-def path_of(of: Import) -> Path:
-    """Where an uploaded file lies."""
-    return Path(settings.IMPORTS_DIR) / str(of.pk)
-
-
-class _TakenOver(Exception):
-    """Somebody else has claimed the import meanwhile."""
-
-
-_ACTIVE = [Import.State.CHECKING, Import.State.WRITING, Import.State.UNDOING]
 
 
 def _go_on(of: Import) -> None:
@@ -269,75 +176,6 @@ def _is_short(of: Import) -> bool:
     return of.size * (PACKED if packed else 1) <= AT_ONCE_BYTES
 
 
-def _request(of: Import) -> Request:
-    return Request(path_of(of), BY_NAME[of.format], of.source, of.mapping, of.skip_bad)
-
-
-def _check(of: Import, on_progress: OnProgress) -> None:
-    if not of.format:
-        try:
-            found = recognise(path_of(of))
-        except Unreadable as problem:
-            raise Refused(str(problem)) from problem
-        of.format = found.format.name if found.format else ""
-        of.recognised = {**asdict(found), "format": of.format}
-    report = check(_request(of), on_progress) if of.format else Report()
-    _store(of, report)
-    _end(of, Import.State.READY, format=of.format, recognised=of.recognised, **_stored(report))
-
-
-def _write(of: Import, on_progress: OnProgress) -> None:
-    with transaction.atomic():
-        report = bring(project=of.project, request=_request(of), batch=of.batch, on_progress=on_progress)
-        _store(of, report)
-        _end(of, Import.State.DONE, **_stored(report))
-        _record(of, of.created_by)
-    _forget_file(of)
-
-
-def _undo(of: Import, on_progress: OnProgress) -> None:
-    with transaction.atomic():
-        Project.objects.select_for_update(no_key=True).get(pk=of.project_id)
-        if project_has_made_something_of(of):
-            _end(of, Import.State.DONE, error=_("A snapshot was taken of it meanwhile, so it was not undone."))
-            return
-        remove(of)
-        _end(of, Import.State.UNDONE)
-
-
-_STAGES = {Import.State.CHECKING: _check, Import.State.WRITING: _write, Import.State.UNDOING: _undo}
-
-
-def _end(of: Import, state: str, **fields: Any) -> None:
-    """End a stage, if it is still this attempt's."""
-    mine = Import.objects.filter(pk=of.pk, attempt=of.attempt, state=of.state)
-    defaults = {"error": "", "heartbeat_at": None, "attempt": 0, "progress": 1.0, "finished_at": Now()}
-    if not mine.update(**{**defaults, **fields, "state": state}):
-        raise _TakenOver
-
-
-def _stored(report: Report) -> dict[str, Any]:
-    return {"counts": dict(report.counts), "problems": report.problems, "preview": report.preview}
-
-
-def _store(of: Import, report: Report) -> None:
-    of.counts, of.problems, of.preview = dict(report.counts), report.problems, report.preview
-
-
-def _record(of: Import, actor: User | None) -> None:
-    facts = {name: of.counts[name] for name in ("new", "known", "changed", "left_out", "bad") if of.counts.get(name)}
-    audit.record(
-        "imported data",
-        of,
-        actor=actor,
-        project=of.project,
-        file=of.file_name,
-        sha256=of.sha256,
-        source=of.source,
-        **facts,
-    )
-
-
 def _move(of: Import, allowed: list[Import.State], state: Import.State, **fields: Any) -> None:
     moved = Import.objects.filter(pk=of.pk, state__in=allowed).update(
         state=state, attempt=0, heartbeat_at=None, error="", finished_at=None, **fields
@@ -345,43 +183,6 @@ def _move(of: Import, allowed: list[Import.State], state: Import.State, **fields
     if not moved:
         raise Conflict(_("Somebody was faster: reload the page to see how it stands."))
     of.refresh_from_db()
-
-
-@contextmanager
-def _beating(of: Import) -> Iterator[OnProgress]:
-    """Show that somebody works on an import, and how far they are, over a connection of its own.
-
-    Where the whole lies in one transaction, as in tests and nested calls, nobody else could see the import, and
-    nobody is told.
-    """
-    if connection.in_atomic_block:
-        yield lambda share: None
-        return
-    share, done = 0.0, threading.Event()
-
-    def beat() -> None:
-        while not done.wait(BEAT_SECONDS):
-            close_old_connections()
-            Import.objects.filter(pk=of.pk, attempt=of.attempt, state=of.state).update(
-                progress=share, heartbeat_at=Now()
-            )
-        connection.close()
-
-    def note(now: float) -> None:
-        nonlocal share
-        share = now
-
-    beater = threading.Thread(target=beat, daemon=True)
-    beater.start()
-    try:
-        yield note
-    finally:
-        done.set()
-        beater.join()
-
-
-def _forget_file(of: Import) -> None:
-    path_of(of).unlink(missing_ok=True)
 
 
 def _file_name(name: str) -> str:

@@ -83,7 +83,7 @@ def _write(run: Run, folder: Path) -> None:
 def _write_rankings(run: Run, path: Path) -> None:
     assert run.snapshot is not None
     with whole_file(path) as temporary, pq.ParquetWriter(temporary, RANKINGS) as writer:
-        made = rankings(run.snapshot)
+        made = (ranking for ranking in rankings(run.snapshot) if ranking.kind != "demonstration")
         while rows := [vars(ranking) for ranking in islice(made, ROWS_AT_ONCE)]:
             writer.write_table(pa.Table.from_pylist(rows, schema=RANKINGS))
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
 from annotate.models import (
@@ -23,9 +22,12 @@ from annotate.models import (
     Submission,
     User,
 )
+from annotate.prepared import Prepared
 from annotate.services import Conflict, Refused, adjudication, checks, qualification
 from annotate.services.payload import check, digest
 from annotate.services.storing import store
+
+_held = Prepared(lambda pk: Slot.objects.select_for_update(no_key=True).filter(pk=pk).only("state", "rater"))
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ def submit(
 def _submit(user: User, slot: Slot, uuid: uuid_module.UUID, raw: dict[str, Any], version: int | None) -> Receipt:
     sha256 = digest(raw)
     with transaction.atomic():
-        slot.refresh_from_db(fields=["state", "rater"], from_queryset=Slot.objects.select_for_update(no_key=True))
+        now = _held(pk=slot.pk)[0]
+        slot.state, slot.rater_id = now.state, now.rater_id
         if slot.state == Slot.State.DONE or slot.rater_id != user.pk:
             earlier = Submission.objects.filter(pk=uuid).first()
             if earlier is not None:
@@ -72,8 +75,7 @@ def _submit(user: User, slot: Slot, uuid: uuid_module.UUID, raw: dict[str, Any],
         if slot.state == Slot.State.DONE:
             judgement = _next_version(slot, version)
         else:
-            judgement = Judgement.objects.create(slot=slot, item_id=slot.item_id, rater=user)
-            Slot.objects.filter(pk=slot.pk).update(state=Slot.State.DONE, ahead=False, lease_expires_at=None)
+            judgement = Judgement(slot=slot, item_id=slot.item_id, rater=user)
         store(judgement=judgement, slot=slot, uuid=uuid, raw=raw, sha256=sha256, payload=payload)
         _hold_against_others(judgement, slot)
     return Receipt("accepted", judgement, replay=False)
@@ -121,5 +123,4 @@ def _next_version(slot: Slot, version: int | None) -> Judgement:
             % {"version": judgement.version}
         )
     judgement.version += 1
-    Judgement.objects.filter(pk=judgement.pk).update(version=judgement.version, updated_at=Now())
     return judgement

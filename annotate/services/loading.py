@@ -1,35 +1,31 @@
 """Writing rows of imported data by COPY, some thousand at a time, in the caller's transaction.
 
 Equal data are told by content: a prompt by its hash, an answer by its text beside its prompt, a pair by its two answers
-and its number among equal pairs of the file. What is there already is left as it is.
+and its number among equal pairs of the file, a ranking by its answers with their places and its number. What is there
+already is left as it is.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import uuid
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any, LiteralString
 
 from django.db import connection
 from django.utils import timezone
 
-from annotate.formats.reading.rows import DEMONSTRATION, LABEL, PROMPT, Row
+from annotate.formats.reading.rows import COMPARISON, DEMONSTRATION, LABEL, PROMPT, RANKING, Row
 from annotate.models import Project
+from annotate.services.copying import FORGET_SEEN, copy_in, digest_of, next_numbers, select, times_seen
 from annotate.services.prompts import dedup_hash, split_by_hash
 
 ANALYSED_AFTER = (4, 40)
 """Chunks after which the planner is told how large the tables have become; else it reads them whole."""
 LABEL_SOURCE = "label"
 """The name under which good and bad answers are signals."""
-SEEN = """
-CREATE TEMPORARY TABLE IF NOT EXISTS import_seen (pair uuid PRIMARY KEY, times integer NOT NULL);
-TRUNCATE import_seen;
-"""
-
 Key = tuple[int, str]
 """A prompt's number and an answer's text."""
 
@@ -75,7 +71,7 @@ class Loader:
     def begin(self) -> None:
         """Make ready; foreign keys are checked as the rows come, so that no queue of checks grows."""
         with connection.cursor() as cursor:
-            cursor.execute(SEEN)
+            cursor.execute(FORGET_SEEN)
             cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
 
     def add(self, rows: Sequence[tuple[int, Row]]) -> None:
@@ -86,19 +82,20 @@ class Loader:
         self._chunks += 1
         if self.writes and self._chunks in ANALYSED_AFTER:
             with connection.cursor() as cursor:
-                cursor.execute("ANALYZE annotate_prompt, annotate_completion, annotate_comparison")
+                cursor.execute("ANALYZE annotate_prompt, annotate_completion, annotate_comparison, annotate_rankedlist")
         hashes = [dedup_hash(row.messages) for _line, row in rows]
         prompts = self._prompts([row for _line, row in rows], hashes)
         completions = self._completions(rows, hashes, prompts)
         placed = [_Placed(line, row, key, prompts[key].pk) for (line, row), key in zip(rows, hashes, strict=True)]
-        self._comparisons(placed, completions)
+        self._comparisons([p for p in placed if p.row.use == COMPARISON], completions)
+        self._rankings([p for p in placed if p.row.use == RANKING], completions)
         self._demonstrations([p for p in placed if p.row.use == DEMONSTRATION], completions)
         self._labels([p for p in placed if p.row.use == LABEL], completions)
 
     def _prompts(self, rows: Sequence[Row], hashes: Sequence[str]) -> dict[str, _Prompt]:
         found = {
             key: _Prompt(pk, True)
-            for pk, key in _select(
+            for pk, key in select(
                 "SELECT id, dedup_hash FROM annotate_prompt WHERE project_id = %s AND dedup_hash = ANY(%s)",
                 [self.project.pk, list(set(hashes))],
             )
@@ -142,8 +139,8 @@ class Loader:
         known_prompts = [prompt.pk for prompt in prompts.values() if prompt.known]
         found: dict[Key, int] = {}
         if known_prompts:
-            by_digest = {(prompt, _digest(text)): (prompt, text) for prompt, text in wanted}
-            there = _select(
+            by_digest = {(prompt, digest_of(text)): (prompt, text) for prompt, text in wanted}
+            there = select(
                 "SELECT min(id), prompt_id, md5(text)::uuid FROM annotate_completion "
                 "WHERE prompt_id = ANY(%s) AND generation_id IS NULL AND edit_of_id IS NULL GROUP BY prompt_id, 3",
                 [known_prompts],
@@ -172,12 +169,15 @@ class Loader:
             (completions[each.prompt, chosen], completions[each.prompt, rejected])
             for (each, *_rest), (chosen, rejected) in zip(pairs, texts, strict=True)
         ]
-        numbers = self._times(
-            [_digest(f"{each.key} {len(one)} {one}{two}") for (each, *_r), (one, two) in zip(pairs, texts, strict=True)]
+        numbers = times_seen(
+            [
+                digest_of(f"{each.key} {len(one)} {one}{two}")
+                for (each, *_r), (one, two) in zip(pairs, texts, strict=True)
+            ]
         )
         there = {
             (chosen, rejected, number): said
-            for chosen, rejected, number, *said in _select(
+            for chosen, rejected, number, *said in select(
                 "SELECT chosen_id, rejected_id, number, strength, weight, source FROM annotate_comparison "
                 "WHERE chosen_id = ANY(%s)",
                 [[chosen for chosen, rejected in ends if not {chosen, rejected} & self._new]],
@@ -188,19 +188,56 @@ class Loader:
             said = [strength, each.row.weight or 1.0, each.row.source or self.source]
             if self._is_known(there.get((chosen, rejected, number)), said, each.line):
                 continue
-            group = each.line if len(each.row.pairs) > 1 else None
-            lines.append((self.project.pk, each.prompt, chosen, rejected, *said, number, group, self.batch, now))
+            lines.append((self.project.pk, each.prompt, chosen, rejected, *said, number, self.batch, now))
         self._copy(
             "COPY annotate_comparison (project_id, prompt_id, chosen_id, rejected_id, strength, weight, source, "
-            'number, "group", batch, created_at) FROM STDIN',
+            "number, batch, created_at) FROM STDIN",
             lines,
+        )
+
+    def _rankings(self, placed: Sequence[_Placed], completions: dict[Key, int]) -> None:
+        if not placed:
+            return
+        digests = [digest_of(json.dumps([p.key, p.row.answers, p.row.ranks, p.row.scores])) for p in placed]
+        numbers = times_seen(digests)
+        there = {
+            (prompt, digest, number): said
+            for prompt, digest, number, *said in select(
+                "SELECT prompt_id, digest, number, strength, weight, source FROM annotate_rankedlist "
+                "WHERE prompt_id = ANY(%s)",
+                [list({each.prompt for each in placed})],
+            )
+        }
+        new: list[tuple[_Placed, list[Any]]] = []
+        for each, digest, number in zip(placed, digests, numbers, strict=True):
+            said = [each.row.strength, each.row.weight or 1.0, each.row.source or self.source]
+            if not self._is_known(there.get((each.prompt, digest, number)), said, each.line):
+                new.append((each, [*said, digest, number]))
+        keys, now = self._numbers("rankedlist", len(new)), str(timezone.now())
+        self._copy(
+            "COPY annotate_rankedlist (id, project_id, prompt_id, strength, weight, source, digest, number, batch, "
+            "created_at) FROM STDIN",
+            (
+                (key, self.project.pk, each.prompt, *rest, self.batch, now)
+                for key, (each, rest) in zip(keys, new, strict=True)
+            ),
+        )
+        self._copy(
+            "COPY annotate_rankedanswer (ranked_list_id, position, completion_id, rank, score) FROM STDIN",
+            (
+                (key, position, completions[each.prompt, text], rank, score)
+                for key, (each, _rest) in zip(keys, new, strict=True)
+                for position, (text, rank, score) in enumerate(
+                    zip_longest(each.row.answers, each.row.ranks, each.row.scores)
+                )
+            ),
         )
 
     def _demonstrations(self, placed: Sequence[_Placed], completions: dict[Key, int]) -> None:
         numbers = {completions[each.prompt, each.row.answers[0]]: each for each in placed}
         there = {
             pk: said
-            for pk, *said in _select(
+            for pk, *said in select(
                 "SELECT completion_id, weight, source FROM annotate_demonstration WHERE completion_id = ANY(%s)",
                 [list(numbers)],
             )
@@ -220,7 +257,7 @@ class Loader:
         numbers = {completions[each.prompt, each.row.answers[0]]: each for each in placed}
         there = {
             pk: [value]
-            for pk, value in _select(
+            for pk, value in select(
                 "SELECT completion_id, value FROM annotate_signal WHERE source = %s AND completion_id = ANY(%s)",
                 [LABEL_SOURCE, list(numbers)],
             )
@@ -244,42 +281,12 @@ class Loader:
             self.changed.append(line)
         return True
 
-    def _times(self, digests: Sequence[uuid.UUID]) -> list[int]:
-        """The how-manieth of the file each pair is among its equals, from 1."""
-        here = Counter(digests)
-        after = dict(
-            _select(
-                "INSERT INTO import_seen SELECT * FROM unnest(%s::uuid[], %s::int[]) ON CONFLICT (pair) "
-                "DO UPDATE SET times = import_seen.times + excluded.times RETURNING pair, times",
-                [list(here), list(here.values())],
-            )
-        )
-        numbers = []
-        for digest in digests:
-            numbers.append(after[digest] - here[digest] + 1)
-            here[digest] -= 1
-        return numbers
-
     def _numbers(self, table: str, count: int) -> list[int]:
         """Numbers for new rows of a table; below 0 where nothing is written."""
         if not self.writes:
             return list(range(-1, -count - 1, -1))
-        sequence = f"annotate_{table}_id_seq"
-        return [n for (n,) in _select("SELECT nextval(%s::regclass) FROM generate_series(1, %s)", [sequence, count])]
+        return next_numbers(table, count)
 
     def _copy(self, statement: LiteralString, lines: Iterable[Sequence[Any]]) -> None:
-        if not self.writes:
-            return
-        with connection.cursor() as cursor, cursor.copy(statement) as copy:
-            for line in lines:
-                copy.write_row(line)
-
-
-def _select(statement: LiteralString, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, parameters)
-        return cursor.fetchall()
-
-
-def _digest(text: str) -> uuid.UUID:
-    return uuid.UUID(bytes=hashlib.md5(text.encode(), usedforsecurity=False).digest())
+        if self.writes:
+            copy_in(statement, lines)

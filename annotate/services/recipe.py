@@ -20,8 +20,9 @@ from rewardmodel.contract import JobError, parse_job
 Aggregation = Literal["every rater", "majority", "reliability"]
 PARTS = ("order", "edits", "norms", "both bad")
 LAST_DAY = date(9000, 12, 31)
-FORM = 2
-"""Version of what a snapshot's hash is taken over; snapshots without one are of the first, which knew no norms."""
+FORM = 3
+"""Version of what a snapshot's hash is taken over: snapshots without one are of the first, which knew no norms, and the
+second had no scores."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,9 @@ class Recipe:
     parts: list[str] = field(default_factory=lambda: list(PARTS))
     """What of a judgement becomes rows: its order, its edits, its verdicts on norms, its answer that all are bad."""
     sources: list[str] | None = None
-    """Imported comparisons by source; None for all, an empty list for none."""
+    """Imported data by source; None for all, an empty list for none."""
+    demonstrations: bool = True
+    """Whether imported answers to imitate go in."""
     splits: list[str] = field(default_factory=lambda: [str(split) for split in Split])
     """Prompts of which splits."""
     tags: list[str] = field(default_factory=list)
@@ -61,7 +64,7 @@ class Recipe:
     norm_weight: float = 0.5
     """Weight of a row that verdicts on a norm make; an order and an edit weigh 1."""
     most: dict[str, Any] = field(default_factory=dict)
-    """Most entries by source, drawn at random: of judgements under human, simulated or ai, of comparisons under their
+    """Most entries by source, drawn at random: of judgements under human, simulated or ai, of imported data under their
     source's name."""
     shares: dict[str, Any] = field(default_factory=dict)
     """Share of each source in the snapshot's entries, instead of caps; all sources that are wanted must be named."""

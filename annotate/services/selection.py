@@ -1,25 +1,38 @@
-"""What a recipe takes of a project: judgement revisions and imported comparisons, and why others are left out.
+"""What a recipe takes of a project, of what was judged and what was imported, and why the rest is left out.
 
 All of it is SQL, so that a million comparisons are counted, drawn and listed inside the database.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 from django.db import models
-from django.db.models import Count, F, Model, OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models import Count, F, Max, Min, Model, OuterRef, Q, QuerySet, Subquery, Value
 from django.db.models.functions import MD5, Cast, Coalesce, Concat, Length
+from django.db.models.lookups import GreaterThanOrEqual, LessThanOrEqual
 from django.utils import timezone
 
-from annotate.models import Comparison, JudgementRevision, Project, Purpose, User
+from annotate.models import (
+    Comparison,
+    Demonstration,
+    JudgementRevision,
+    Project,
+    Purpose,
+    RankedAnswer,
+    RankedList,
+    User,
+)
 from annotate.services.ondemand import counted_revisions
 from annotate.services.recipe import Recipe
 
 Record = TypeVar("Record", bound=Model)
 Filters = list[tuple[str, Q]]
+RATER_KIND = "judgement__rater__kind"
 
 
 @dataclass(frozen=True)
@@ -27,7 +40,7 @@ class LeftOut:
     """How many of something did not come in, and why."""
 
     what: str
-    """judgements, comparisons or answers."""
+    """judgements, comparisons, rankings, demonstrations or answers."""
     reason: str
     count: int
 
@@ -38,6 +51,8 @@ class Selection:
 
     revisions: QuerySet[JudgementRevision]
     comparisons: QuerySet[Comparison]
+    ranked_lists: QuerySet[RankedList]
+    demonstrations: QuerySet[Demonstration]
     left_out: list[LeftOut]
     by_source: dict[str, int]
     """Entries by source, in the order of their names."""
@@ -45,33 +60,46 @@ class Selection:
     def by_split(self) -> dict[str, int]:
         """Entries by split of their prompts."""
         counts: dict[str, int] = {}
-        for records, path in ((self.revisions, "judgement__item__prompt__split"), (self.comparisons, "prompt__split")):
+        for records, path in (
+            (self.revisions, "judgement__item__prompt__split"),
+            (self.comparisons, "prompt__split"),
+            (self.ranked_lists, "prompt__split"),
+            (self.demonstrations, "completion__prompt__split"),
+        ):
             for split, count in records.order_by().values_list(path).annotate(n=Count("pk", distinct=True)):
                 counts[split] = counts.get(split, 0) + count
         return counts
 
 
 def select(project: Project, recipe: Recipe) -> Selection:
-    """Find what a recipe takes, and count what it leaves out by the first reason that held."""
-    revisions, revision_reasons = _filtered(_revisions(project, recipe), _of_revisions(recipe), "judgements")
-    comparisons, comparison_reasons = _filtered(_comparisons(project), _of_comparisons(recipe), "comparisons")
-    of_kind = dict(revisions.order_by().values_list("judgement__rater__kind").annotate(n=Count("pk")))
-    of_source = dict(comparisons.order_by().values_list("source").annotate(n=Count("pk")))
-    caps = _caps(recipe, {**of_source, **of_kind})
-    drawn: list[LeftOut] = []
-    revisions, of_kind = _drawn(revisions, "judgement__rater__kind", of_kind, caps, recipe.seed, drawn, "judgements")
-    comparisons, of_source = _drawn(comparisons, "source", of_source, caps, recipe.seed, drawn, "comparisons")
+    """Find what a recipe takes, and count what it leaves out by the first reason that held.
+
+    Where a source has several kinds of records, a mix takes its comparisons first, then rankings, then demonstrations.
+    """
+    left_out: list[LeftOut] = []
+    keep = partial(_kept, left_out=left_out)
+    shown = project.demonstrations.all() if recipe.demonstrations else project.demonstrations.none()
+    revisions, of_kind = keep(_revisions(project, recipe), _of_revisions(recipe), "judgements", RATER_KIND)
+    comparisons, compared = keep(project.comparisons.all(), _of_comparisons(recipe), "comparisons", "source")
+    ranked_lists, ranked = keep(_ranked_lists(project, recipe), _of_ranked_lists(recipe), "rankings", "source")
+    demonstrations, demonstrated = keep(shown, _of_demonstrations(recipe), "demonstrations", "source")
+    taken: Counter[str] = Counter()
+    caps = _caps(recipe, of_kind + compared + ranked + demonstrated)
+    draw = partial(_drawn, caps=caps, taken=taken, seed=recipe.seed, left_out=left_out)
     return Selection(
-        revisions,
-        comparisons,
-        [*revision_reasons, *comparison_reasons, *drawn],
-        {name: of_kind.get(name, 0) + of_source.get(name, 0) for name in sorted({*of_kind, *of_source})},
+        draw(revisions, of_kind, "judgements", RATER_KIND),
+        draw(comparisons, compared, "comparisons", "source"),
+        draw(ranked_lists, ranked, "rankings", "source"),
+        draw(demonstrations, demonstrated, "demonstrations", "source"),
+        left_out,
+        dict(sorted(taken.items())),
     )
 
 
 def sources_of(project: Project) -> list[str]:
-    """Under which names pairs were imported."""
-    return list(project.comparisons.order_by("source").values_list("source", flat=True).distinct())
+    """Under which names data were imported."""
+    imported = (project.comparisons, project.ranked_lists, project.demonstrations)
+    return sorted({name for records in imported for name in records.values_list("source", flat=True).distinct()})
 
 
 def _revisions(project: Project, recipe: Recipe) -> QuerySet[JudgementRevision]:
@@ -89,8 +117,12 @@ def _revisions(project: Project, recipe: Recipe) -> QuerySet[JudgementRevision]:
     return counted
 
 
-def _comparisons(project: Project) -> QuerySet[Comparison]:
-    return Comparison.objects.filter(project=project)
+def _ranked_lists(project: Project, recipe: Recipe) -> QuerySet[RankedList]:
+    if recipe.min_strength is None:
+        return project.ranked_lists.all()
+    answers = RankedAnswer.objects.filter(ranked_list=OuterRef("pk")).order_by().values("ranked_list")
+    gap = answers.annotate(gap=Max("score") - Min("score")).values("gap")
+    return project.ranked_lists.annotate(gap=Subquery(gap))
 
 
 def _of_revisions(recipe: Recipe) -> Filters:
@@ -110,17 +142,40 @@ def _of_revisions(recipe: Recipe) -> Filters:
 
 
 def _of_comparisons(recipe: Recipe) -> Filters:
-    filters = [] if recipe.sources is None else [("sources", Q(source__in=recipe.sources))]
-    filters.append(("split", Q(prompt__split__in=recipe.splits)))
-    if recipe.tags:
-        filters.append(("tags", Q(prompt__tags__overlap=recipe.tags)))
-    filters += _dates(recipe)
+    filters = _of_imported(recipe, "prompt")
     if recipe.min_strength is not None:
         filters.append(("min_strength", Q(strength__gte=recipe.min_strength)))
-    if recipe.shortest:
-        filters.append(("shortest", Q(chosen_length__gte=recipe.shortest, rejected_length__gte=recipe.shortest)))
-    if recipe.longest is not None:
-        filters.append(("longest", Q(chosen_length__lte=recipe.longest, rejected_length__lte=recipe.longest)))
+    return filters + _lengths(recipe, "chosen__text", "rejected__text")
+
+
+def _of_ranked_lists(recipe: Recipe) -> Filters:
+    filters = _of_imported(recipe, "prompt")
+    if recipe.min_strength is not None:
+        strong = Q(strength__gte=recipe.min_strength) | Q(gap__gte=recipe.min_strength)
+        filters.append(("min_strength", strong))
+    return filters
+
+
+def _of_demonstrations(recipe: Recipe) -> Filters:
+    return _of_imported(recipe, "completion__prompt") + _lengths(recipe, "completion__text")
+
+
+def _of_imported(recipe: Recipe, prompt: str) -> Filters:
+    filters = [] if recipe.sources is None else [("sources", Q(source__in=recipe.sources))]
+    filters.append(("split", Q(**{f"{prompt}__split__in": recipe.splits})))
+    if recipe.tags:
+        filters.append(("tags", Q(**{f"{prompt}__tags__overlap": recipe.tags})))
+    return filters + _dates(recipe)
+
+
+def _lengths(recipe: Recipe, *texts: str) -> Filters:
+    filters: Filters = []
+    for name, fits, wanted in (
+        ("shortest", GreaterThanOrEqual, recipe.shortest or None),
+        ("longest", LessThanOrEqual, recipe.longest),
+    ):
+        if wanted is not None:
+            filters.append((name, Q(*(fits(Length(text), wanted) for text in texts))))
     return filters
 
 
@@ -137,12 +192,24 @@ def _midnight(day: date) -> datetime:
     return timezone.make_aware(datetime.combine(day, time()))
 
 
-def _filtered(records: QuerySet[Record], filters: Filters, what: str) -> tuple[QuerySet[Record], list[LeftOut]]:
-    """The records that pass all filters, and how many each filter was the first to leave out; one query for all."""
-    if any(name in ("shortest", "longest") for name, _q in filters):
-        records = records.annotate(  # type: ignore[assignment]  # django-stubs tells annotated records apart
-            chosen_length=Length("chosen__text"), rejected_length=Length("rejected__text")
-        )
+def _caps(recipe: Recipe, found: Counter[str]) -> dict[str, int]:
+    """Most entries by source; with shares, as many as the scarcest source allows."""
+    if not recipe.shares:
+        return {name: int(cap) for name, cap in recipe.most.items()}
+    whole = min(found[name] / share for name, share in recipe.shares.items())
+    wanted = {name: round(whole * share) for name, share in recipe.shares.items()}
+    return {name: wanted.get(name, 0) for name in found}
+
+
+def _kept(
+    records: QuerySet[Record], filters: Filters, what: str, path: str, left_out: list[LeftOut]
+) -> tuple[QuerySet[Record], Counter[str]]:
+    """The records that pass all filters; one query counts what each filter was the first to leave out.
+
+    :param what: the records are called where they are counted.
+    :param path: of the column that names a record's source.
+    :returns: beside the records how many there are of each source.
+    """
     passed = Q()
     counters: dict[str, Any] = {}
     for name, condition in filters:
@@ -150,44 +217,41 @@ def _filtered(records: QuerySet[Record], filters: Filters, what: str) -> tuple[Q
         passed &= condition
     counters["n_passed"] = Count("pk", filter=passed or None)
     counts = list(records.order_by().aggregate(**counters).values())
-    left_out = [
-        LeftOut(what, name, before - after)
-        for (name, _q), before, after in zip(filters, counts[:-1], counts[1:], strict=True)
-        if before > after
-    ]
-    return records.filter(passed), left_out
-
-
-def _caps(recipe: Recipe, found: dict[str, int]) -> dict[str, int]:
-    """Most entries by source; with shares, as many as the scarcest source allows."""
-    if not recipe.shares:
-        return {name: int(cap) for name, cap in recipe.most.items()}
-    whole = min(found.get(name, 0) / share for name, share in recipe.shares.items())
-    wanted = {name: round(whole * share) for name, share in recipe.shares.items()}
-    return {name: wanted.get(name, 0) for name in found}
+    for (name, _q), before, after in zip(filters, counts[:-1], counts[1:], strict=True):
+        if before > after:
+            left_out.append(LeftOut(what, name, before - after))
+    kept = records.filter(passed)
+    return kept, Counter(dict(kept.order_by().values_list(path).annotate(n=Count("pk"))))
 
 
 def _drawn(
     records: QuerySet[Record],
+    found: Counter[str],
+    what: str,
     path: str,
-    found: dict[str, int],
+    *,
     caps: dict[str, int],
+    taken: Counter[str],
     seed: int,
     left_out: list[LeftOut],
-    what: str,
-) -> tuple[QuerySet[Record], dict[str, int]]:
-    """At most so many records of each source, drawn in the order of md5(seed:id), which anybody can repeat."""
-    capped = {name: caps[name] for name, count in found.items() if name in caps and caps[name] < count}
+) -> QuerySet[Record]:
+    """At most so many records of each source, drawn in the order of md5(seed:id), which anybody can repeat.
+
+    :param taken: how many of each source were drawn before; those drawn here are added.
+    """
+    room = {name: min(count, caps.get(name, count + taken[name]) - taken[name]) for name, count in found.items()}
+    taken.update(room)
+    capped = {name: most for name, most in room.items() if most < found[name]}
     if not capped:
-        return records, found
+        return records
     wanted = ~Q(**{f"{path}__in": list(capped)})
     draw = MD5(Concat(Value(f"{seed}:"), Cast(F("pk"), models.TextField())))
-    for name, cap in capped.items():
-        if cap:
-            of_source = records.filter(**{path: name}).order_by(draw, "pk").values("pk")[:cap]
+    for name, most in capped.items():
+        if most:
+            of_source = records.filter(**{path: name}).order_by(draw, "pk").values("pk")[:most]
             wanted |= Q(pk__in=of_source)
-        left_out.append(LeftOut(what, "mix", found[name] - cap))
-    return records.filter(wanted), {**found, **capped}
+        left_out.append(LeftOut(what, "mix", found[name] - most))
+    return records.filter(wanted)
 
 
 def raters_of(project: Project) -> list[str]:

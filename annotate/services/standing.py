@@ -67,57 +67,74 @@ def counts(project: Project) -> Counts:
 
 def standing(*, user: User, project: Project) -> Standing:
     """Progress of one rater and of the project."""
-    return _standings(user, [project], _counted(user=user.pk, project=project.pk))[project.pk]
+    key = {"user": user.pk, "project": project.pk}
+    counted = {tally.rater_id: tally for tally in _counted(**key)}
+    if whole := counted.get(None):
+        since = dict(_since_of_one.rows(**key, last=whole.through))
+        return _of_large(whole, counted.get(user.pk), since)
+    return _of_small(user, [project], _slots_of_one.rows(**key))[project.pk]
 
 
 def standings(*, user: User, projects: Collection[Project]) -> dict[int, Standing]:
     """The same of several projects, by their numbers; as many queries for many as for few."""
     counted = Tally.objects.filter(Q(rater=user) | Q(rater__isnull=True), project__in=projects)
-    return _standings(user, projects, counted)
+    tallies = {(tally.project_id, tally.rater_id): tally for tally in counted}
+    large = {project: whole for (project, rater), whole in tallies.items() if rater is None}
+    small = [project for project in projects if project.pk not in large]
+    found = _of_small(user, small, _slots(user.pk, [project.pk for project in small]))
+    since = dict(_together([_judged_since(user.pk, project, whole.through) for project, whole in large.items()]))
+    return found | {
+        project: _of_large(whole, tallies.get((project, user.pk)), since) for project, whole in large.items()
+    }
 
 
-def _standings(user: User, projects: Collection[Project], counted: Iterable[Tally]) -> dict[int, Standing]:
-    """Progress of one rater and of projects, by the projects' numbers.
+def _of_large(whole: Tally, own: Tally | None, since: Mapping[int, int]) -> Standing:
+    """The standing in a project that a task has counted.
+
+    :param own: the count of the rater's judgements then; None where there were none.
+    :param since: how many they have made since, by project.
+    """
+    return Standing(since.get(whole.project_id, 0) + (own.done if own else 0), whole.done, whole.total)
+
+
+def _of_small(user: User, projects: Collection[Project], slots: Iterable[Any]) -> dict[int, Standing]:
+    """The standings in projects that are counted now.
 
     Where gold items or repeats are mixed in, they must not be told from others by a figure that they leave
     unchanged. So all that a rater judged counts as theirs, and what they judged moves the project's share
     only ten at a time.
 
-    :param counted: the projects' tallies, and the rater's in them.
+    :param slots: what :func:`_slots` finds for them.
     """
-    tallies = {(tally.project_id, tally.rater_id): tally for tally in counted}
-    large = {project: whole for (project, rater), whole in tallies.items() if rater is None}
-    found = _counted_for(user, [project for project in projects if project.pk not in large])
-    since = _judged_since(user, {project: whole.through for project, whole in large.items()})
-    for project, whole in large.items():
-        own = tallies.get((project, user.pk))
-        found[project] = Standing(since.get(project, 0) + (own.done if own else 0), whole.done, whole.total)
-    return found
-
-
-def _counted_for(user: User, projects: Collection[Project]) -> dict[int, Standing]:
-    """The standings of small projects, counted now."""
-    slots = Slot.objects.filter(project__in=projects).order_by().values_list("project")
-    rows = slots.annotate(
-        mine=Count("pk", filter=Q(DONE, rater=user)),
-        done=Count("pk", filter=COUNTED & DONE),
-        total=Count("pk", filter=COUNTED),
-    )
     found = {project.pk: Standing(0, 0, 0) for project in projects}
-    found |= {project: Standing(mine, done, total) for project, mine, done, total in rows}
+    found |= {project: Standing(mine, done, total) for project, mine, done, total in slots}
     mixing = {project.pk: found[project.pk].mine for project in projects if project.gold_rate or project.repeat_rate}
     recent = _recent(user, mixing)
     return {project: replace(standing, recent=recent[project]) for project, standing in found.items()}
 
 
-def _judged_since(user: User, through: Mapping[int, int]) -> dict[int, int]:
-    """How much a rater judged in projects after the judgements up to which these were counted."""
-    judged = Judgement.objects.filter(rater=user).order_by()
-    of_each = [
-        judged.filter(slot__project=project, pk__gt=last).values_list("slot__project").annotate(n=Count("pk"))
-        for project, last in through.items()
-    ]
-    return dict(_together(of_each))
+def _slots(user: int, projects: Sequence[int]) -> QuerySet[Slot, Any]:
+    """By project: how many slots the rater has judged, how many are done of those that count, how many count."""
+    return (
+        Slot.objects.filter(project__in=projects)
+        .order_by()
+        .values_list("project")
+        .annotate(
+            mine=Count("pk", filter=Q(DONE, rater=user)),
+            done=Count("pk", filter=COUNTED & DONE),
+            total=Count("pk", filter=COUNTED),
+        )
+    )
+
+
+def _judged_since(user: int, project: int, last: int) -> QuerySet[Judgement, Any]:
+    """A project's number, and how many judgements the rater made in it after the one with the number `last`."""
+    judged = Judgement.objects.filter(rater=user, slot__project=project, pk__gt=last)
+    return judged.order_by().values_list("slot__project").annotate(n=Count("pk"))
+
+
+_slots_of_one = Prepared(lambda user, project: _slots(user, [project]))
+_since_of_one = Prepared(_judged_since)
 
 
 def _counted_now(project: Project) -> Counts:

@@ -20,6 +20,7 @@ class Statistics:
     def __init__(self) -> None:
         self.pairs = 0
         """Untied pairs."""
+        self.demonstrations = 0
         self._rows: Counter[str] = Counter()
         self._kinds: Counter[str] = Counter()
         self._sources: Counter[str] = Counter()
@@ -29,7 +30,13 @@ class Statistics:
         self._characters = self._answers = 0
 
     def add(self, ranking: Ranking) -> None:
-        """Count a ranking."""
+        """Count a ranking, or an answer to imitate, of which there is nothing else to say."""
+        self._kinds[ranking.kind] += 1
+        self._sources[ranking.source] += 1
+        if ranking.kind == "demonstration":
+            self.demonstrations += 1
+            self._rows[f"demonstrations_{ranking.split}"] += 1
+            return
         lengths = [len(text) for text in ranking.responses]
         shown = ranking.provenance.get("shown") or []
         pairs = 0
@@ -43,8 +50,6 @@ class Statistics:
         self.pairs += pairs
         self._rows[f"rankings_{ranking.split}"] += 1
         self._rows[f"pairs_{ranking.split}"] += pairs
-        self._kinds[ranking.kind] += 1
-        self._sources[ranking.source] += 1
         self._characters += sum(lengths)
         self._answers += len(lengths)
         if "raters" in ranking.provenance:

@@ -15,8 +15,20 @@ from psycopg.types.json import Jsonb
 from annotate.models import Judgement, Slot
 from annotate.services.payload import Payload
 
-STORE = """
-WITH sent AS (
+FIRST = """
+WITH judgement AS (
+    INSERT INTO annotate_judgement (slot_id, item_id, rater_id, version, created_at, updated_at)
+    VALUES (%(slot)s, %(item)s, %(rater)s, %(number)s, statement_timestamp(), statement_timestamp())
+    RETURNING id
+), finished AS (
+    UPDATE annotate_slot SET state = 'done', ahead = false, lease_expires_at = NULL WHERE id = %(slot)s
+), """
+AGAIN = """
+WITH judgement AS (
+    UPDATE annotate_judgement SET version = %(number)s, updated_at = statement_timestamp() WHERE slot_id = %(slot)s
+    RETURNING id
+), """
+STORE = """sent AS (
     INSERT INTO annotate_submission (uuid, slot_id, rater_id, payload, payload_sha256, outcome, created_at)
     VALUES (%(uuid)s, %(slot)s, %(rater)s, %(raw)s, %(sha256)s, 'accepted', statement_timestamp())
 ), known AS (
@@ -28,8 +40,9 @@ WITH sent AS (
 ), revision AS (
     INSERT INTO annotate_judgementrevision (judgement_id, number, submission_id, both_bad, strength, rationale,
                                             order_shown, active_ms, guideline_id, created_at)
-    VALUES (%(judgement)s, %(number)s, %(uuid)s, %(both_bad)s, %(strength)s, %(rationale)s,
-            %(order)s, %(active_ms)s, (SELECT id FROM known), statement_timestamp())
+    SELECT judgement.id, %(number)s, %(uuid)s, %(both_bad)s, %(strength)s, %(rationale)s,
+           %(order)s, %(active_ms)s, (SELECT id FROM known), statement_timestamp()
+    FROM judgement
     RETURNING id
 ), scored AS (
     INSERT INTO annotate_score (revision_id, completion_id, criterion_id, value)
@@ -57,19 +70,21 @@ WITH sent AS (
 ), edited AS (
     INSERT INTO annotate_edit (revision_id, completion_id, edited_id)
     SELECT revision.id, worded.edit_of_id, worded.id FROM revision, worded
+), replaced AS (
+    DELETE FROM annotate_draft WHERE slot_id = %(slot)s AND rater_id = %(rater)s
 )
-DELETE FROM annotate_draft WHERE slot_id = %(slot)s AND rater_id = %(rater)s
+SELECT id FROM judgement
 """
 
 
 def store(
     *, judgement: Judgement, slot: Slot, uuid: uuid_module.UUID, raw: dict[str, Any], sha256: str, payload: Payload
 ) -> None:
-    """Write an accepted submission and the revision that it makes, and drop the draft that it replaces.
+    """Write an accepted submission and what it makes of its slot and judgement, and drop the draft that it replaces.
 
     To be called in the transaction that holds the slot's row.
 
-    :param judgement: with the number of its new version.
+    :param judgement: with the number of its new version; one that has no row yet is given its key.
     :param raw: the payload as it came, ``payload`` what was made of it, ``sha256`` its digest.
     :raises IntegrityError: when the submission's uuid is known.
     """
@@ -90,7 +105,6 @@ def store(
         "raw": Jsonb(raw),
         "sha256": sha256,
         "project": slot.project_id,
-        "judgement": judgement.pk,
         "number": judgement.version,
         "both_bad": payload.both_bad,
         "strength": payload.strength,
@@ -105,7 +119,8 @@ def store(
         "edits": _rows(payload.edits, "wording"),
     }
     with connection.cursor() as cursor:
-        cursor.execute(STORE, values)
+        cursor.execute((FIRST if judgement.pk is None else AGAIN) + STORE, values)
+        [judgement.pk] = cursor.fetchone()
 
 
 def _rows(by_completion: dict[int, Any], name: str) -> Jsonb:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,7 +19,7 @@ from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
 from annotate import markdown as markdown_module
-from annotate.models.content import Criterion, Prompt, Translated
+from annotate.models.content import Criterion, NormVersion, Project, Prompt, Translated
 from annotate.views.dataset_words import KINDS
 
 register = template.Library()
@@ -57,6 +59,20 @@ def gist(prompt: Prompt) -> str:
 def long_chat(prompt: Prompt) -> bool:
     """Whether a prompt is so long that it is better read beside the answers than above them."""
     return len(prompt.reference or "") + sum(len(m["content"]) for m in prompt.messages) > LONG_CHAT
+
+
+@register.simple_tag
+def look_of(
+    project: Project, criteria: Iterable[Criterion], norms: Iterable[NormVersion], longest: dict[str, int]
+) -> str:
+    """What the controls beside answers are made of, as a digest: they are kept by it, and not made anew for each item.
+
+    :param longest: how many characters each field takes.
+    """
+    asked = [getattr(project, field.attname) for field in project._meta.concrete_fields]
+    scales = [(criterion.pk, criterion.name, criterion.anchors, criterion.translations) for criterion in criteria]
+    texts = [(version.pk, version.norm.name, version.text) for version in norms]
+    return hashlib.blake2b(repr((asked, scales, texts, longest)).encode(), digest_size=16).hexdigest()
 
 
 @register.simple_tag

@@ -7,7 +7,13 @@ from typing import Any
 
 from django.utils.translation import gettext_lazy as _
 
-WHAT = {"judgements": _("judgements"), "comparisons": _("imported pairs"), "answers": _("answers")}
+WHAT = {
+    "judgements": _("judgements"),
+    "comparisons": _("imported pairs"),
+    "rankings": _("imported rankings"),
+    "demonstrations": _("demonstrations"),
+    "answers": _("answers"),
+}
 REASONS = {
     "split": _("in a part of the prompts that was not asked for"),
     "tags": _("without the tags that were asked for"),
@@ -29,6 +35,8 @@ KINDS = {
     "norm": _("verdicts on norms"),
     "both bad": _("“all are bad”"),
     "comparison": _("imported pairs"),
+    "ranked": _("imported rankings"),
+    "demonstration": _("demonstrations"),
 }
 RULES = {
     "every rater": _("Every rater"),
@@ -42,7 +50,7 @@ FORMS = {
     "trl-implicit-plain": _("The same as plain text"),
     "trl-unpaired": _("Answers called good or bad: KTOTrainer of TRL"),
     "trl-unpaired-plain": _("The same as plain text"),
-    "prompt-completion": _("The best answers and edits, to imitate: SFTTrainer of TRL"),
+    "prompt-completion": _("The best answers, edits and demonstrations, to imitate: SFTTrainer of TRL"),
     "prompt-completion-plain": _("The same as plain text"),
     "prompt-only": _("Prompts alone, to be answered in training"),
     "prompt-only-plain": _("The same as plain text"),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.contrib import messages
 from django.http import Http404, HttpResponse, HttpResponseBase
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
 
@@ -13,11 +14,13 @@ from annotate.access import SignedInRequest, get_snapshot
 from annotate.formats.writing.files import FILE_TYPES
 from annotate.formats.writing.forms import FORMS
 from annotate.models import JudgementRevision, Snapshot, Split
+from annotate.services import Refused, background
 from annotate.services.card import body, card
 from annotate.services.differences import difference
-from annotate.services.export import download
+from annotate.services.export import download_folder, is_quick, write_download, written
 from annotate.services.snapshots import splits_of
 from annotate.views import dataset_words as words
+from annotate.views.background import at_work
 from annotate.views.paging import page_of
 from annotate.views.ranged import ranged
 
@@ -61,7 +64,16 @@ def snapshot(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
         "rule": words.RULES.get(snapshot.recipe.get("aggregation")),
         "reward_models": snapshot.reward_models.order_by("number"),
         "others": snapshot.project.snapshots.exclude(pk=snapshot.pk),
-        "comparisons": snapshot.comparison_entries.count(),
+        "imported": [
+            (label, count)
+            for label, count in (
+                (_("Imported pairs"), snapshot.comparison_entries.count()),
+                (_("Imported rankings"), snapshot.ranked_list_entries.count()),
+                (_("Demonstrations"), snapshot.demonstration_entries.count()),
+            )
+            if count
+        ],
+        "at_work": at_work(snapshot.project.background_tasks.filter(kind="export", asked__snapshot=snapshot.pk)),
         "page": page_of(request, entries),
     }
     return render(request, "datasets/snapshot.html", context)
@@ -93,7 +105,13 @@ def snapshot_difference(request: SignedInRequest, slug: str, pk: int) -> HttpRes
         context |= {
             "difference": found,
             "changes": [
-                (label, found.judgements.get(name), found.comparisons.get(name))
+                (
+                    label,
+                    *(
+                        counts.get(name)
+                        for counts in (found.judgements, found.comparisons, found.ranked_lists, found.demonstrations)
+                    ),
+                )
                 for name, label in (
                     ("added", _("Added")),
                     ("removed", _("Removed")),
@@ -111,18 +129,34 @@ def snapshot_difference(request: SignedInRequest, slug: str, pk: int) -> HttpRes
 
 @require_GET
 def export(request: SignedInRequest, slug: str, pk: int, form: str, file: str) -> HttpResponseBase:
-    """A file of a snapshot's export, as trl-preference/train.jsonl; parts of it by HTTP's Range."""
+    """A file of a snapshot's export, as trl-preference/train.jsonl; parts of it by HTTP's Range.
+
+    One that would take long to write is left to a worker, and the request sent on to where one sees how far it is.
+    """
     snapshot = get_snapshot(request, slug, pk)
     split, _dot, file_type = file.partition(".")
     if form not in FORMS or split not in Split.values or file_type not in FILE_TYPES:
         raise Http404
-    path, written = download(snapshot, form, split, file_type)
+    asked = {"snapshot": snapshot.pk, "form": form, "file_type": file_type}
+    files = written(snapshot, form, file_type)
+    try:
+        if files is None and not is_quick(snapshot):
+            task = background.ask(project=snapshot.project, kind="export", asked=asked, actor=request.user)
+            return redirect("background_task", slug=slug, pk=task.pk)
+        if files is None:
+            write_download(snapshot, form, file_type)
+            files = written(snapshot, form, file_type) or {}
+    except Refused as refusal:
+        messages.error(request, str(refusal))
+        return redirect("snapshot", slug=slug, pk=pk)
     name = f"{slug}-{snapshot.sha256[:12]}-{form}-{split}.{file_type}"
-    if written is None:
+    if split not in files:
         response = HttpResponse(content_type=CONTENT_TYPES[file_type])
         response["Content-Disposition"] = f'attachment; filename="{name}"'
         return response
-    return ranged(request, path, etag=written.sha256, content_type=CONTENT_TYPES[file_type], name=name)
+    found = files[split]
+    path = download_folder(snapshot) / found.path
+    return ranged(request, path, etag=found.sha256, content_type=CONTENT_TYPES[file_type], name=name)
 
 
 def _named(request: SignedInRequest, snapshot: Snapshot) -> Snapshot | None:

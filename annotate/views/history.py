@@ -65,6 +65,7 @@ ACTIONS = {
 
 OBJECTS = {
     "answerkey": _("answer key"),
+    "backgroundtask": _("work in the background"),
     "contest": _("objection"),
     "criterion": _("criterion"),
     "generation": _("generation"),
@@ -150,6 +151,8 @@ def _address(project: Project, event: AuditEvent, generations: dict[Any, int]) -
             return reverse("project", args=[project.slug])
         case "run" | "snapshot" | "import":
             return reverse(event.object_type, args=[project.slug, event.object_id])
+        case "backgroundtask":
+            return reverse("background_task", args=[project.slug, event.object_id])
         case "answerkey" | "contest":
             return reverse("quality", args=[project.slug])
         case "membership" | "invite":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib import messages
@@ -14,8 +15,12 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from annotate.access import LEAD, SignedInRequest, get_import, get_project
 from annotate.formats.reading.catalogue import BY_NAME, CATALOGUE
 from annotate.models import Import, Split
-from annotate.services import Refused, importing, imports
+from annotate.services import NoRoom, Refused, importing, imports
+from annotate.services.import_stages import project_has_made_something_of
+from annotate.uploads import was_cut_short
 from annotate.views.paging import page_of
+
+INVALID, INSUFFICIENT_STORAGE = 422, 507
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -23,16 +28,20 @@ def data(request: SignedInRequest, slug: str) -> HttpResponse:
     """The imports of a project, and a form to bring another file."""
     project = get_project(request, slug, role=LEAD)
     problems: dict[str, str] = {}
+    status = 200
     typed = {name: request.POST.get(name, "").replace("\x00", "").strip() for name in ("source", "licence")}
     if request.method == "POST":
         upload = request.FILES.get("file")
         try:
+            if was_cut_short(request):
+                raise NoRoom(_("The disk of this site is full: nothing of the file was kept."), place="file")
             if upload is None:
                 raise Refused(_("Choose a file."), place="file")
             made = imports.receive(project=project, upload=upload, actor=request.user, **typed)
             return redirect("import", slug=slug, pk=made.pk)
         except Refused as refusal:
             problems[refusal.place or "file"] = str(refusal)
+            status = INSUFFICIENT_STORAGE if isinstance(refusal, NoRoom) else INVALID
     context = {
         "project": project,
         "page": page_of(request, project.imports.select_related("created_by")),
@@ -41,7 +50,7 @@ def data(request: SignedInRequest, slug: str) -> HttpResponse:
         "formats": CATALOGUE,
         "tab": "data",
     }
-    return render(request, "imports/list.html", context, status=422 if problems else 200)
+    return render(request, "imports/list.html", context, status=status)
 
 
 @require_GET
@@ -69,36 +78,29 @@ def change(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     mapping = {name: request.POST.get(f"map-{name}", "") for each in CATALOGUE for name in each.columns}
     columns = {column: column for column in found.recognised.get("columns", [])}
     kept = {name: columns[column] for name, column in mapping.items() if column in columns and column != name}
-    try:
-        skip_bad = "skip_bad" in request.POST
-        imports.change(
-            of=found, actor=request.user, format=request.POST.get("format", ""), mapping=kept, skip_bad=skip_bad
-        )
-    except Refused as refusal:
-        messages.error(request, str(refusal))
-    return redirect("import", slug=slug, pk=pk)
+    how = {"format": request.POST.get("format", ""), "mapping": kept, "skip_bad": "skip_bad" in request.POST}
+    return _decide(request, found, imports.change, **how)
 
 
 @require_POST
 def confirm(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Write what was looked at."""
-    found = get_import(request, slug, pk)
-    try:
-        imports.confirm(of=found, actor=request.user)
-    except Refused as refusal:
-        messages.error(request, str(refusal))
-    return redirect("import", slug=slug, pk=pk)
+    return _decide(request, get_import(request, slug, pk), imports.confirm)
 
 
 @require_POST
 def take_back(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Discard a file, or undo its import."""
-    found = get_import(request, slug, pk)
+    return _decide(request, get_import(request, slug, pk), imports.take_back)
+
+
+def _decide(request: SignedInRequest, found: Import, decision: Callable[..., None], **how: Any) -> HttpResponse:
+    """Carry out what a lead decided on an import, and show how it stands then."""
     try:
-        imports.take_back(of=found, actor=request.user)
+        decision(of=found, actor=request.user, **how)
     except Refused as refusal:
         messages.error(request, str(refusal))
-    return redirect("import", slug=slug, pk=pk)
+    return redirect("import", slug=found.project.slug, pk=found.pk)
 
 
 def _context(found: Import) -> dict[str, Any]:
@@ -121,6 +123,6 @@ def _context(found: Import) -> dict[str, Any]:
         "may_be_written": found.state == Import.State.READY
         and bool(found.counts.get("statements"))
         and (found.skip_bad or not found.counts.get("bad")),
-        "may_be_undone": found.state == Import.State.DONE and not imports.project_has_made_something_of(found),
+        "may_be_undone": found.state == Import.State.DONE and not project_has_made_something_of(found),
         "tab": "data",
     }

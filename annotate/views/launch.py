@@ -13,8 +13,10 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from annotate.access import LEAD, SignedInRequest, get_generation, get_project
-from annotate.models import Project, Run, Split
-from annotate.services import Refused, promotion, runs, snapshots
+from annotate.models import BackgroundTask, Project, Run, Split
+from annotate.services import Refused, background, promotion, runs, snapshots
+from annotate.services.recipe import Recipe
+from annotate.views.background import freeze
 
 Record = TypeVar("Record", bound=Model)
 
@@ -29,11 +31,11 @@ def launch(request: SignedInRequest, slug: str, kind: str) -> HttpResponse:
     if kind not in LAUNCHERS:
         raise Http404
     try:
-        run = LAUNCHERS[kind](request, project)
+        started = LAUNCHERS[kind](request, project)
     except Refused as refusal:
         messages.error(request, str(refusal))
         return redirect("project", slug=slug)
-    return redirect("run", slug=slug, pk=run.pk)
+    return redirect("run" if isinstance(started, Run) else "background_task", slug=slug, pk=started.pk)
 
 
 def _generate(request: SignedInRequest, project: Project) -> Run:
@@ -49,13 +51,12 @@ def _generate(request: SignedInRequest, project: Project) -> Run:
     )
 
 
-def _train_reward(request: SignedInRequest, project: Project) -> Run:
-    return runs.launch_train_reward(
-        project=project,
-        actor=request.user,
-        snapshot=_chosen(request, project.snapshots, "snapshot", by="pk"),
-        settings={"loss": request.POST["loss"]} if request.POST.get("loss") else None,
-    )
+def _train_reward(request: SignedInRequest, project: Project) -> Run | BackgroundTask:
+    settings = {"loss": request.POST["loss"]} if request.POST.get("loss") else None
+    snapshot = _chosen(request, project.snapshots, "snapshot", by="pk")
+    if snapshot is None and not snapshots.is_quick(project):
+        return background.ask(project=project, kind="train_reward", asked={"settings": settings}, actor=request.user)
+    return runs.launch_train_reward(project=project, actor=request.user, snapshot=snapshot, settings=settings)
 
 
 def _improve(request: SignedInRequest, project: Project) -> Run:
@@ -73,7 +74,7 @@ def _evaluate(request: SignedInRequest, project: Project) -> Run:
     )
 
 
-LAUNCHERS: dict[str, Callable[[SignedInRequest, Project], Run]] = {
+LAUNCHERS: dict[str, Callable[[SignedInRequest, Project], Run | BackgroundTask]] = {
     Run.Kind.GENERATE.value: _generate,
     Run.Kind.TRAIN_REWARD.value: _train_reward,
     Run.Kind.IMPROVE.value: _improve,
@@ -86,13 +87,10 @@ def take_snapshot(request: SignedInRequest, slug: str) -> HttpResponse:
     """Freeze the judgements as they are now and go to the snapshot."""
     project = get_project(request, slug, role=LEAD)
     try:
-        snapshot = snapshots.create_snapshot(
-            project=project, actor=request.user, name=request.POST.get("name", "").strip()
-        )
+        return freeze(request, project, Recipe())
     except Refused as refusal:
         messages.error(request, str(refusal))
         return redirect("project", slug=slug)
-    return redirect("snapshot", slug=slug, pk=snapshot.pk)
 
 
 @require_POST

@@ -14,6 +14,7 @@ from django.views.decorators.http import require_GET
 from annotate.access import LEAD, SignedInRequest, get_project
 from annotate.models import Completion, Generation, Judgement, Project, RewardModel, Run, Slot, Snapshot, Split
 from annotate.templatetags.hone import duration
+from annotate.views.background import Shown, at_work
 from policy.contract import ImproveJob
 from rewardmodel.contract import Loss, RewardJob
 
@@ -49,6 +50,8 @@ class Loop:
     invited: bool
     """Whether anybody but its leads rates, or may join to."""
     actions: dict[str, Action]
+    freezing: list[Shown]
+    """Snapshots that are being frozen."""
 
     @property
     def busy(self) -> bool:
@@ -111,17 +114,23 @@ def loop_of(project: Project) -> Loop:
         newest=generations[-1] if generations else None,
         completions=Completion.objects.filter(generation__project=project).count(),
         prompts=prompts,
+        freezing=at_work(project.background_tasks.filter(kind__in=["snapshot", "train_reward"])),
         invited=project.memberships.filter(role="rater").exists() or project.invites.exists(),
         actions=_actions(
             project,
             {
                 Run.Kind.GENERATE: "" if prompts else _("There are no prompts yet."),
-                Run.Kind.TRAIN_REWARD: "" if slots["done"] or project.comparisons.exists() else _("Rate items first."),
+                Run.Kind.TRAIN_REWARD: "" if slots["done"] or has_preferences(project) else _("Rate items first."),
                 Run.Kind.IMPROVE: "" if reward_model else _("Train a reward model first."),
                 Run.Kind.EVALUATE: "" if len(generations) > 1 else _("There is only the base model."),
             },
         ),
     )
+
+
+def has_preferences(project: Project) -> bool:
+    """Whether anything that prefers answers to others was imported."""
+    return project.comparisons.exists() or project.ranked_lists.exists()
 
 
 def _actions(project: Project, reasons: dict[Run.Kind, str]) -> dict[str, Action]:

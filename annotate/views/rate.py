@@ -15,7 +15,6 @@ from django.views.decorators.http import require_GET, require_POST
 
 from annotate import handles
 from annotate.access import SignedInRequest, get_project, get_slot
-from annotate.markdown import to_html
 from annotate.models import Criterion, Judgement, Project, Prompt, Purpose, Slot, User
 from annotate.prepared import Prepared
 from annotate.services import Conflict, Refused, claiming, drafts, judging, offers, qualification
@@ -256,12 +255,6 @@ def _criteria(project: Project) -> list[Criterion]:
     return _asked(project=project.pk) if project.score_on else []
 
 
-def _norms(project: Project) -> list[dict[str, Any]]:
-    """Each norm with its text as HTML, made once for all answers."""
-    versions = current_norms(project) if project.norms_on else []
-    return [{"pk": version.pk, "name": version.norm.name, "html": to_html(version.text)} for version in versions]
-
-
 def _piece(user: User, project: Project, slot: Slot | None, *, with_progress: bool = True) -> dict[str, Any]:
     """What the template of one item shows, and under ``data`` what its script is told.
 
@@ -289,7 +282,7 @@ def _piece(user: User, project: Project, slot: Slot | None, *, with_progress: bo
         "places": range(1, len(slot.shown) + 1),
         "criteria": _criteria(project),
         "introduction": qualify.introduction(user, project) if slot.purpose == Purpose.QUALIFY else "",
-        "norms": _norms(project),
+        "norms": current_norms(project) if project.norms_on else [],
         "pair": project.rank_on and len(slot.shown) == 2,
         "longest": {"edit": MAX_EDIT, "rationale": MAX_RATIONALE, "quote": MAX_QUOTE},
         "others": answers.of_others(slot, _criteria(project)) if slot.purpose == Purpose.ADJUDICATE else [],

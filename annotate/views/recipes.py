@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
+from django.db.models import Manager, Model, QuerySet
 from django.http import HttpResponse, QueryDict
-from django.shortcuts import redirect, render
+from django.shortcuts import render
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
@@ -18,8 +20,11 @@ from annotate.services import Refused
 from annotate.services.looking import look
 from annotate.services.recipe import PARTS, Recipe, parse_recipe, recipe_of
 from annotate.services.selection import raters_of, sources_of
-from annotate.services.snapshots import create_snapshot
+from annotate.views.background import freeze
 from annotate.views.dataset_words import RULES, described
+
+Record = TypeVar("Record", bound=Model)
+Form = dict[str, list[str]]
 
 INVALID = 422
 PART_WORDS = {
@@ -37,6 +42,9 @@ WHOLE = ("min_raters", "guideline_from", "shortest", "longest", "seed")
 DECIMAL = ("min_strength", "norm_weight")
 TEXT = ("since", "until", "licence")
 LISTS = ("tags", "raters")
+SWITCHES = ("demonstrations", "leave_out_flagged")
+UNLESS_0 = ("guideline_from", "shortest")
+"""Numbers that let everything through where they are 0."""
 MOST_DIGITS = 15
 
 
@@ -45,32 +53,39 @@ MOST_DIGITS = 15
 def recipe(request: SignedInRequest, slug: str) -> HttpResponse:
     """Edit a recipe (``?from=`` a snapshot's) and freeze it; htmx posts the form for what it would take alone."""
     project = get_project(request, slug, role=LEAD)
+    sources = sources_of(project)
     if request.method != "POST":
-        return _page(request, project, _first_recipe(request, project))
+        wanted = _first_recipe(request, project)
+        return _page(request, project, _filled(wanted, sources), _look(project, wanted))
+    live, look = request.headers.get("HX-Request"), {}
     try:
-        wanted = _posted(request.POST, sources_of(project))
-        if request.headers.get("HX-Request"):
-            return render(request, "datasets/look.html", _look(project, wanted))
+        wanted = _posted(request.POST, sources)
+        look = _look(project, wanted)
+        return render(request, "datasets/look.html", look) if live else freeze(request, project, wanted)
     except Refused as refusal:
-        if request.headers.get("HX-Request"):
-            return render(request, "datasets/look.html", {"problem": str(refusal)})
-        return _page(request, project, Recipe(), problem=str(refusal))
-    try:
-        snapshot = create_snapshot(
-            project=project, actor=request.user, name=request.POST.get("name", "").strip(), recipe=wanted
-        )
-    except Refused as refusal:
-        return _page(request, project, wanted, problem=str(refusal), name=request.POST.get("name", ""))
-    return redirect("snapshot", slug=slug, pk=snapshot.pk)
+        problem = str(refusal)
+    if live:
+        return render(request, "datasets/look.html", {"problem": problem})
+    # What was typed stays as it is, be it a recipe or not.
+    typed = {name: [text.replace("\x00", "") for text in texts] for name, texts in request.POST.lists()}
+    return _page(request, project, typed, {**look, "refused": problem}, status=INVALID)
 
 
 def _first_recipe(request: SignedInRequest, project: Project) -> Recipe:
-    number = request.GET.get("from", "")
-    if number.isascii() and number.isdecimal() and len(number) <= MOST_DIGITS:
-        earlier = project.snapshots.filter(pk=int(number)).first()
-        if earlier is not None:
-            return recipe_of(earlier.recipe)[0]
+    """What the form begins with: a snapshot's recipe, one that could not be frozen (``?again=``), or the usual one."""
+    if earlier := _named(request, "from", project.snapshots):
+        return recipe_of(earlier.recipe)[0]
+    if task := _named(request, "again", project.background_tasks.filter(kind="snapshot")):
+        return parse_recipe(task.asked["recipe"])
     return Recipe()
+
+
+def _named(request: SignedInRequest, field: str, records: QuerySet[Record] | Manager[Record]) -> Record | None:
+    """The one of some records whose number the address gives."""
+    number = request.GET.get(field, "")
+    if not (number.isascii() and number.isdecimal() and len(number) <= MOST_DIGITS):
+        return None
+    return records.filter(pk=int(number)).first()
 
 
 def _look(project: Project, wanted: Recipe) -> dict[str, Any]:
@@ -83,33 +98,52 @@ def _look(project: Project, wanted: Recipe) -> dict[str, Any]:
 
 
 def _page(
-    request: SignedInRequest, project: Project, wanted: Recipe, *, problem: str = "", name: str = ""
+    request: SignedInRequest, project: Project, filled: Form, look: dict[str, Any], *, status: int = 200
 ) -> HttpResponse:
-    sources = sources_of(project)
-    imported = sources if wanted.sources is None else wanted.sources
+    """The whole page.
+
+    :param filled: the form as a browser would send it.
+    """
+    typed = {name: texts[0] for name, texts in filled.items() if texts}
+
+    def choices(field: str, known: Sequence[tuple[str, Any]]) -> list[tuple[str, Any, bool, str, str]]:
+        mix = {value: (typed.get(f"most:{value}", ""), typed.get(f"share:{value}", "")) for value, _label in known}
+        return [(value, label, value in filled.get(field, ()), *mix[value]) for value, label in known]
+
     context = {
         "project": project,
-        "recipe": wanted,
-        "name": name,
-        "problem": problem,
-        "kinds": [
-            (kind.value, kind.label, kind.value in wanted.kinds, *_mix(wanted, kind.value)) for kind in User.Kind
-        ],
-        "sources": [(source, source in imported, *_mix(wanted, source)) for source in sources],
-        "parts": [(part, PART_WORDS[part], part in wanted.parts) for part in PARTS],
-        "rules": [(rule, label, RULE_HELP[rule], rule == wanted.aggregation) for rule, label in RULES.items()],
-        "split_choices": [(split.value, split.label, split.value in wanted.splits) for split in Split],
+        "typed": typed,
+        "kinds": choices("kinds", User.Kind.choices),
+        "sources": choices("sources", [(source, source) for source in sources_of(project)]),
+        "parts": choices("parts", [(part, PART_WORDS[part]) for part in PARTS]),
+        "rules": [(rule, label, RULE_HELP[rule], rule == typed.get("aggregation")) for rule, label in RULES.items()],
+        "split_choices": choices("splits", Split.choices),
         "raters": raters_of(project),
-        "tags_text": ", ".join(wanted.tags),
-        "raters_text": ", ".join(wanted.raters),
-        **_look(project, wanted),
+        **look,
     }
-    return render(request, "datasets/recipe.html", context, status=INVALID if problem else 200)
+    return render(request, "datasets/recipe.html", context, status=status)
 
 
-def _mix(wanted: Recipe, source: str) -> tuple[Any, Any]:
-    share = wanted.shares.get(source)
-    return wanted.most.get(source, ""), "" if share is None else f"{100 * share:g}"
+def _filled(wanted: Recipe, known: list[str]) -> Form:
+    """The form that holds a recipe; :func:`_posted` reads it back.
+
+    :param known: sources of imported data.
+    """
+    values = dataclasses.asdict(wanted)
+    filled: Form = {name: values[name] for name in ("kinds", "parts", "splits")}
+    filled["sources"] = known if wanted.sources is None else wanted.sources
+    filled["aggregation"] = [wanted.aggregation]
+    filled |= {name: ["on"] for name in SWITCHES if values[name]}
+    filled |= {name: [", ".join(values[name])] for name in LISTS}
+    filled |= {name: [values[name]] for name in TEXT}
+    filled |= {
+        name: [f"{values[name]:.15g}"]
+        for name in (*WHOLE, *DECIMAL)
+        if values[name] is not None and (values[name] or name not in UNLESS_0)
+    }
+    filled |= {f"most:{source}": [str(most)] for source, most in wanted.most.items()}
+    filled |= {f"share:{source}": [f"{100 * share:.10g}"] for source, share in wanted.shares.items()}
+    return filled
 
 
 def _posted(form: QueryDict, known: list[str]) -> Recipe:
@@ -124,7 +158,7 @@ def _posted(form: QueryDict, known: list[str]) -> Recipe:
         "parts": form.getlist("parts"),
         "splits": form.getlist("splits"),
         "sources": None if set(known) <= set(sources) else sources,
-        "leave_out_flagged": form.get("leave_out_flagged") == "on",
+        **{name: form.get(name) == "on" for name in SWITCHES},
         "aggregation": form.get("aggregation", Recipe.aggregation),
         "most": {},
         "shares": {},

@@ -7,8 +7,7 @@ from typing import Any
 from django.utils.translation import get_language
 from django.utils.translation import gettext_lazy as _
 
-from annotate.markdown import to_html
-from annotate.models import Criterion, GuidelineVersion, Project, Prompt
+from annotate.models import Criterion, GuidelineVersion, Norm, NormVersion, Project, Prompt
 from annotate.models.content import MAX_COMPLETIONS, MIN_COMPLETIONS
 from annotate.services.description import Protocol
 from annotate.views.letters import LETTERS
@@ -74,8 +73,8 @@ def _criteria(raw: dict[str, Any]) -> list[Criterion]:
     ]
 
 
-def _norms(raw: dict[str, Any]) -> list[dict[str, Any]]:
+def _norms(raw: dict[str, Any]) -> list[NormVersion]:
     return [
-        {"pk": number, "name": norm["name"] or "…", "html": to_html(norm["text"])}
+        NormVersion(pk=number, norm=Norm(name=norm["name"] or "…"), text=norm["text"])
         for number, norm in enumerate(raw["norms"], start=1)
     ]

@@ -1,4 +1,4 @@
-"""Fixtures of the tests of runs."""
+"""Fixtures that several tests share: a project with its people, Alice's browser, and runs."""
 
 from __future__ import annotations
 
@@ -9,13 +9,27 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 from django.db import connections
+from django.test import Client
 
 from annotate.models import Run
 from annotate.services import follow
 from annotate.services.execute import execute
 from annotate.services.runs import launch_generate
-from tests.annotate.factory import World
+from tests.annotate.factory import World, world
 from tests.annotate.played import JOB, Play, Work
+
+
+@pytest.fixture
+def stage(db: None) -> World:
+    """The usual project."""
+    return world()
+
+
+@pytest.fixture
+def alice(client: Client, stage: World) -> Client:
+    """The browser of the project's lead."""
+    client.force_login(stage.alice)
+    return client
 
 
 @pytest.fixture

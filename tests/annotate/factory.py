@@ -9,7 +9,17 @@ from typing import Any
 
 from django.conf import settings
 
-from annotate.models import Completion, Criterion, Generation, Membership, Project, Run, User
+from annotate.models import (
+    BackgroundTask,
+    Completion,
+    Criterion,
+    Generation,
+    Membership,
+    Project,
+    Run,
+    Snapshot,
+    User,
+)
 from annotate.services.description import ProjectDescription
 from annotate.services.guidelines import mark_read
 from annotate.services.items import make_collect_items
@@ -87,6 +97,14 @@ def world(*, prompts: int = 3, slug: str = "garden", **protocol: Any) -> World:
 def run(project: Project, kind: str = "generate", **fields: Any) -> Run:
     """A run's row; its key is its own, so that many may be active."""
     return Run.objects.create(project=project, kind=kind, key=f"{kind}-{secrets.token_hex(4)}", **{"job": {}, **fields})
+
+
+def waiting_task(snapshot: Snapshot) -> BackgroundTask:
+    """A form of a snapshot that somebody asked for and nobody has begun to write."""
+    asked = {"snapshot": snapshot.pk, "form": "hh", "file_type": "csv"}
+    return BackgroundTask.objects.create(
+        project=snapshot.project, kind="export", asked=asked, key=secrets.token_hex(8), created_by=snapshot.created_by
+    )
 
 
 def completions(generation: Generation, *, samples: int, kind: str = "generate", first: int = 0) -> Run:

@@ -52,35 +52,51 @@ def ended(state: str = Run.State.SUCCEEDED) -> dict[str, Any]:
     return {"state": state, "attempt": 1, "started_at": timezone.now(), "finished_at": timezone.now()}
 
 
+def reward_model_of(trained: Run, *, weight_hash: str, loss: str, metrics: dict[str, Any]) -> RewardModel:
+    """The reward model that a run is said to have trained."""
+    assert trained.snapshot is not None
+    return RewardModel.objects.create(
+        project=trained.project,
+        number=1,
+        run=trained,
+        snapshot=trained.snapshot,
+        weights_path=str(model_folder("reward")),
+        manifest_sha256=weight_hash,
+        loss=loss,
+        metrics=metrics,
+    )
+
+
+def generation_of(improved: Run, *, weight_hash: str, **fields: Any) -> Generation:
+    """The first generation after the base model, which a run is said to have made."""
+    return Generation.objects.create(
+        project=improved.project,
+        number=1,
+        parent=improved.generation,
+        run=improved,
+        weights_path=str(model_folder("policy")),
+        manifest_sha256=weight_hash,
+        **fields,
+    )
+
+
 def turn(stage: World) -> Turn:
     """Judge an item, train, improve and evaluate, without any model."""
     collect_items(stage)
     judgement = judge(stage, rationale="The first one answers the question.")
     snapshot = create_snapshot(project=stage.project, actor=stage.alice)
     trained = run(stage.project, "train_reward", snapshot=snapshot, generation=stage.generation, **ended())
-    reward_model = RewardModel.objects.create(
-        project=stage.project,
-        number=1,
-        run=trained,
-        snapshot=snapshot,
-        weights_path=str(model_folder("reward")),
-        manifest_sha256="a" * 64,
-        loss="logistic",
-        metrics={
-            "dev": {"loss": 0.625, "accuracy": 0.9375},
-            "test": {"accuracy": 0.8125, "accuracy_ci": [0.75, 0.875], "length_only_accuracy": 0.5625},
-            "training": {"steps": 24, "best_step": 18},
-            "score_mean": -0.25,
-        },
-    )
+    metrics = {
+        "dev": {"loss": 0.625, "accuracy": 0.9375},
+        "test": {"accuracy": 0.8125, "accuracy_ci": [0.75, 0.875], "length_only_accuracy": 0.5625},
+        "training": {"steps": 24, "best_step": 18},
+        "score_mean": -0.25,
+    }
+    reward_model = reward_model_of(trained, weight_hash="a" * 64, loss="logistic", metrics=metrics)
     improved = run(stage.project, "improve", reward_model=reward_model, generation=stage.generation, **ended())
-    generation = Generation.objects.create(
-        project=stage.project,
-        number=1,
-        parent=stage.generation,
-        run=improved,
-        weights_path=str(model_folder("policy")),
-        manifest_sha256="b" * 64,
+    generation = generation_of(
+        improved,
+        weight_hash="b" * 64,
         how_made={"method": "PPO", "metrics": {"updates": UPDATES}},
         gate={"run": str(improved.pk), "generations": GATE},
     )

@@ -18,7 +18,7 @@ from annotate.services import audit
 from annotate.views.history import ACTIONS
 from tests.annotate.access_table import TABLE, fingerprint
 from tests.annotate.brought import PAIR, brought, uploaded
-from tests.annotate.factory import run, user, world
+from tests.annotate.factory import run, user, waiting_task, world
 from tests.annotate.keyed import contested_key, failed_qualification
 from tests.annotate.lineage import Turn, ended, judge, turn
 from tests.annotate.typing_in import typed
@@ -91,6 +91,7 @@ CHANGES: dict[str, tuple[Callable[[Turn], list[object]], dict[str, Any], str]] =
     "import_change": (lambda left: [brought(left.stage).pk], {"format": "trl-preference"}, "changed import"),
     "import_confirm": (lambda left: [brought(left.stage).pk], {}, "confirmed import"),
     "import_take_back": (lambda left: [brought(left.stage).pk], {}, "discarded import"),
+    "background_task_cancel": (lambda left: [waiting_task(left.snapshot).pk], {}, "cancelled"),
     "new_project": (lambda left: [], {"name": "Orchard"}, "created"),
     "settings": (lambda left: [], {"overlap": "2"}, "changed"),
     "pause": (lambda left: [], {}, "paused"),

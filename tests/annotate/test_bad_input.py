@@ -33,7 +33,7 @@ SEARCHES = {
     "runs": ("page",),
     "snapshot": ("page",),
     "snapshot_difference": ("with",),
-    "recipe": ("from",),
+    "recipe": ("from", "again"),
 }
 
 
@@ -84,7 +84,7 @@ def test_no_field_breaks_a_form_or_gets_past_it(alice: Client, left: Turn, name:
 
 def test_no_number_in_an_address_breaks_a_page(client: Client, left: Turn) -> None:
     client.force_login(user("root", is_superuser=True))
-    for name in ("prompt", "completion", "judgement", "snapshot", "generation", "reward_model"):
+    for name in ("prompt", "completion", "judgement", "snapshot", "generation", "reward_model", "background_task"):
         for number in (0, 2**31, 2**63, 10**30):
             assert client.get(reverse(name, args=["garden", number])).status_code in (
                 (200,) if (name, number) == ("generation", 0) else (404,)

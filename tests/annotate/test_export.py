@@ -10,6 +10,7 @@ from typing import Any
 import datasets
 import pytest
 from django.core.management import call_command
+from django.http import QueryDict
 from django.test import Client
 from django.urls import reverse
 
@@ -21,7 +22,9 @@ from annotate.models import Snapshot
 from annotate.services import Refused
 from annotate.services.card import card
 from annotate.services.export import export
+from annotate.services.recipe import parse_recipe
 from annotate.services.snapshots import create_snapshot
+from annotate.views.recipes import _filled, _posted
 from rewardmodel.publish import file_sha256
 from tests.annotate.factory import World, collect_items, world
 from tests.annotate.test_rows import ids_of, judge, pair, ranks
@@ -321,6 +324,58 @@ def test_the_recipe_page_counts_live_and_freezes(client_of_alice: Client, stage:
     assert (made.name, made.recipe["aggregation"], made.recipe["sources"]) == ("mine", "majority", [])
     again = client_of_alice.get(address, {"from": made.pk}).content.decode()
     assert 'value="majority" checked' in again
+
+
+def test_a_form_that_will_not_do_comes_back_as_it_was_filled_in(client_of_alice: Client, stage: World) -> None:
+    pair(stage, "helpsteer")
+    form = {
+        **{"kinds": ["human", "ai"], "parts": "edits", "splits": ["dev"], "aggregation": "majority"},
+        **{"tags": "zh, code", "min_raters": "many", "longest": "300", "most:helpsteer": "7", "share:human": "x"},
+        **{"leave_out_flagged": "on", "name": "mine", "licence": "cc0-1.0", "norm_weight": "0.25"},
+    }
+    answer = client_of_alice.post(reverse("recipe", args=["garden"]), form)
+    html = answer.content.decode()
+    assert (answer.status_code, "“many” is not a number" in html) == (422, True)
+    assert answer.context["typed"] == {
+        name: value[0] if isinstance(value, list) else value for name, value in form.items()
+    }
+    for shown in (
+        'name="kinds" value="ai" checked',
+        'name="parts" value="edits" checked',
+        'name="splits" value="dev" checked',
+        'value="majority" checked',
+        'name="min_raters" type="number" min="1" value="many"',
+        'name="most:helpsteer" type="number" min="0" value="7"',
+        'name="share:human" inputmode="decimal" value="x"',
+        'name="leave_out_flagged" checked',
+        'value="zh, code"',
+        'name="name" value="mine"',
+    ):
+        assert shown in html, shown
+    for other in ('value="simulated" checked', 'value="order" checked', 'name="demonstrations" checked'):
+        assert other not in html, other
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {
+            **{"kinds": ["simulated"], "parts": ["norms"], "sources": ["b"], "splits": ["test"], "tags": ["zh", "de"]},
+            **{"demonstrations": False, "raters": ["bob"], "min_raters": 2, "guideline_from": 3, "since": "2026-01-31"},
+            **{"until": "2026-02-01", "min_strength": 0.0, "leave_out_flagged": True, "shortest": 5, "longest": 500},
+            **{"aggregation": "reliability", "norm_weight": 0.1, "seed": 12, "licence": "cc0-1.0"},
+            "shares": {"simulated": 0.3, "b": 0.7},
+        },
+        {"most": {"human": 0, "b": 123456789}, "norm_weight": 0.0},
+    ],
+)
+def test_the_form_of_a_recipe_is_read_back_as_that_recipe(values: dict[str, Any]) -> None:
+    recipe = parse_recipe(values)
+    form = QueryDict(mutable=True)
+    for name, texts in _filled(recipe, ["a", "b"]).items():
+        form.setlist(name, texts)
+    assert _posted(form, ["a", "b"]) == recipe
 
 
 def test_a_file_of_a_recipe_is_frozen_by_command(stage: World, tmp_path: Path, capsys: Any) -> None:

@@ -13,13 +13,23 @@ import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import OperationalError
-from django.db.models import Count
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg.errors import DiskFull
 
-from annotate.models import AuditEvent, Comparison, Completion, Demonstration, Import, Project, Prompt, Signal, Snapshot
-from annotate.services import Refused, importing, imports
+from annotate.models import (
+    AuditEvent,
+    Comparison,
+    Completion,
+    Demonstration,
+    Import,
+    Project,
+    Prompt,
+    RankedList,
+    Signal,
+    Snapshot,
+)
+from annotate.services import Refused, import_stages, importing, imports
 from annotate.services.importing import BadRows, Report, Request
 from annotate.services.loading import Loader
 from annotate.services.snapshots import create_snapshot
@@ -101,12 +111,52 @@ def test_a_prompt_that_is_here_keeps_its_part_and_its_words(stage: World, tmp_pa
     assert Comparison.objects.count() == 2
 
 
-def test_pairs_of_one_ranking_share_a_group(stage: World, tmp_path: Path) -> None:
-    ranked = {"prompt": "x", "responses": ["c", "a", "b"], "ranks": [3, 1, 2]}
-    bring(stage, file_of(tmp_path, ranked, ranked | {"prompt": "y"}))
-    assert list(Comparison.objects.values_list("group").annotate(n=Count("pk")).order_by("group")) == [(1, 3), (2, 3)]
-    first = Comparison.objects.order_by("pk").values_list("chosen__text", "rejected__text")[:3]
-    assert list(first) == [("a", "b"), ("a", "c"), ("b", "c")]
+RANKED = {"prompt": "x", "responses": ["c", "a", "b", "d"], "ranks": [3, 1, 1, None]}
+
+
+def orders() -> list[Any]:
+    return [
+        (
+            list(each.answers.order_by("position").values_list("completion__text", "rank", "score")),
+            *(each.strength, each.weight, each.source, each.number),
+        )
+        for each in RankedList.objects.order_by("pk")
+    ]
+
+
+def test_a_ranking_comes_whole_with_its_ties_and_what_is_unranked(stage: World, tmp_path: Path) -> None:
+    path = file_of(tmp_path, RANKED, {**RANKED, "strength": 2, "weight": 0.5, "source": "lab"}, RANKED)
+    assert outcome(bring(stage, path)) == {"new": 3}
+    answers = [("c", 3, None), ("a", 1, None), ("b", 1, None), ("d", None, None)]
+    assert orders() == [
+        (answers, None, 1.0, "test", 1),
+        (answers, 2.0, 0.5, "lab", 2),
+        (answers, None, 1.0, "test", 3),
+    ]
+    assert (Comparison.objects.count(), Completion.objects.count()) == (0, 4)
+    assert outcome(bring(stage, path)) == {"known": 3}
+    other = file_of(tmp_path, {**RANKED, "weight": 2}, {**RANKED, "ranks": [1, 1, 1, 1]})
+    assert outcome(bring(stage, other)) == {"changed": 1, "new": 1}
+
+
+def test_scores_are_kept_and_say_how_much_better(stage: World, tmp_path: Path) -> None:
+    scored = [{"response": text, "score": score} for text, score in (("meh", 2.5), ("good", 8), ("odd", None))]
+    bring(stage, file_of(tmp_path, {"instruction": "x", "completions": scored}))
+    assert orders() == [([("meh", 2, 2.5), ("good", 1, 8.0)], None, 1.0, "test", 1)]
+
+
+def test_a_ranking_is_undone_with_its_answers_unless_a_snapshot_holds_it(stage: World) -> None:
+    found = brought(stage, RANKED)
+    imports.confirm(of=found, actor=stage.alice)
+    found.refresh_from_db()
+    imports.take_back(of=found, actor=stage.alice)
+    assert [model.objects.count() for model in (RankedList, Completion, Prompt)] == [0, 0, 0]
+    again = brought(stage, RANKED)
+    imports.confirm(of=again, actor=stage.alice)
+    create_snapshot(project=stage.project, actor=None)
+    again.refresh_from_db()
+    with pytest.raises(Refused, match="snapshot"):
+        imports.take_back(of=again, actor=stage.alice)
 
 
 def test_demonstrations_and_labels_are_records_of_their_own(stage: World, tmp_path: Path) -> None:
@@ -213,12 +263,12 @@ def test_an_answer_that_another_import_refers_to_stays(stage: World) -> None:
 def test_an_import_whose_worker_was_killed_is_begun_again_and_fails_at_the_third_loss(stage: World) -> None:
     found = brought(stage)
     Import.objects.update(state=Import.State.WRITING, attempt=1, heartbeat_at="2020-01-01T00:00Z")
-    assert imports.sweep() == [found]
-    imports.carry_on(found.pk)
+    assert import_stages.sweep() == [found]
+    import_stages.carry_on(found.pk)
     found.refresh_from_db()
     assert (found.state, Comparison.objects.count()) == (Import.State.DONE, 1)
     Import.objects.update(state=Import.State.WRITING, attempt=3, heartbeat_at="2020-01-01T00:00Z")
-    assert imports.sweep() == []
+    assert import_stages.sweep() == []
     found.refresh_from_db()
     assert found.state == Import.State.FAILED
     assert "3 times" in found.error
@@ -228,7 +278,7 @@ def test_one_import_is_worked_on_at_a_time(stage: World) -> None:
     at_work, waiting = brought(stage), brought(stage)
     Import.objects.filter(pk=at_work.pk).update(state=Import.State.WRITING, heartbeat_at="2999-01-01T00:00Z")
     Import.objects.filter(pk=waiting.pk).update(state=Import.State.WRITING, heartbeat_at=None)
-    imports.carry_on(waiting.pk)
+    import_stages.carry_on(waiting.pk)
     waiting.refresh_from_db()
     assert (waiting.state, waiting.attempt) == (Import.State.WRITING, 0)
 

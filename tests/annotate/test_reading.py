@@ -254,7 +254,7 @@ def test_single_answers_and_prompts_are_recognised(
             {"conversation_a": SKY + ANSWERS[BLUE], "conversation_b": SKY + ANSWERS[GREEN], "winner": "tie (bothbad)"},
             "a tie",
         ),
-        ("ranked", {"prompt": "x", "responses": ["a", "b"], "ranks": [1, 1]}, "a tie"),
+        ("ranked", {"prompt": "x", "responses": ["a", "b"], "ranks": [1, None]}, "fewer than two"),
         (
             "hh",
             {

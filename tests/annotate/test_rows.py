@@ -6,6 +6,8 @@ import dataclasses
 import hashlib
 import json
 import uuid
+from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,25 @@ import pytest
 from django.db import DatabaseError, transaction
 
 from annotate.formats.writing.ranking import Ranking
-from annotate.models import Comparison, Completion, Membership, Norm, NormVersion, Prompt, Run, Slot, Snapshot, User
+from annotate.models import (
+    Comparison,
+    Completion,
+    Demonstration,
+    Membership,
+    Norm,
+    NormVersion,
+    Prompt,
+    RankedAnswer,
+    RankedList,
+    Run,
+    Slot,
+    Snapshot,
+    User,
+)
 from annotate.services import Refused
 from annotate.services.claiming import claim
 from annotate.services.differences import difference
+from annotate.services.export import export
 from annotate.services.inputs import RANKINGS, prepare
 from annotate.services.judging import submit
 from annotate.services.looking import look
@@ -68,12 +85,122 @@ def frozen(stage: World, **fields: Any) -> list[Ranking]:
     return list(rankings(create_snapshot(project=stage.project, actor=None, recipe=Recipe(**fields))))
 
 
+def ranked(
+    stage: World, source: str, texts: str, *ranks: int | None, scores: Sequence[float] = (), **fields: Any
+) -> RankedList:
+    """An imported order of answers, each of one letter; to the training prompt."""
+    prompt = Prompt.objects.get(split="train")
+    made = RankedList.objects.create(project=stage.project, prompt=prompt, source=source, digest=uuid.uuid4(), **fields)
+    for position, (text, rank, score) in enumerate(zip_longest(texts, ranks, scores)):
+        answer = Completion.objects.create(prompt=prompt, text=text)
+        RankedAnswer.objects.create(ranked_list=made, position=position, completion=answer, rank=rank, score=score)
+    return made
+
+
+def shown(stage: World, source: str, text: str, **fields: Any) -> Demonstration:
+    """An imported answer to imitate, to the training prompt."""
+    answer = Completion.objects.create(prompt=Prompt.objects.get(split="train"), text=text)
+    return Demonstration.objects.create(project=stage.project, completion=answer, source=source, **fields)
+
+
 def pair(stage: World, source: str, number: int = 0, *, split: str = "train", **fields: Any) -> Comparison:
     prompt = Prompt.objects.get(split=split)
     chosen, rejected = (Completion.objects.create(prompt=prompt, text=f"{word} {number}") for word in ("good", "bad"))
     return Comparison.objects.create(
         project=stage.project, prompt=prompt, chosen=chosen, rejected=rejected, source=source, **fields
     )
+
+
+def test_an_imported_ranking_comes_whole_after_judgements_and_pairs(stage: World) -> None:
+    pair(stage, "a")
+    made = ranked(stage, "lab", "pqr", 2, None, 1, strength=1.5, weight=0.5)
+    judge(stage, ranks(ids_of(stage)[:2], 1, 2))
+    *_others, row = rows = frozen(stage)
+    assert [each.kind for each in rows] == ["order", "comparison", "ranked"]
+    assert (row.responses, row.ranks, row.strength, row.weight) == (["p", "q", "r"], [2, None, 1], 1.5, 0.5)
+    assert (row.origin, row.source, row.models) == ("imported", "lab", ["imported"] * 3)
+    assert row.provenance["ranking"] == made.pk
+    assert list(row.pairs()) == [("r", "p")]
+
+
+def test_scores_say_how_much_better_each_answer_of_a_ranking_is(stage: World) -> None:
+    ranked(stage, "scores", "pqr", 2, 1, 3, scores=(4.0, 9.0, 2.5))
+    (row,) = frozen(stage)
+    assert [(*row_pair, row.strength_of(*row_pair)) for row_pair in row.places()] == [
+        (0, 2, 1.5),
+        (1, 0, 5.0),
+        (1, 2, 6.5),
+    ]
+    strong = frozen(stage, min_strength=5)
+    assert [(each.responses, each.ranks, each.strength) for each in strong] == [
+        (["q", "p"], [1, 2], 5.0),
+        (["q", "r"], [1, 2], 6.5),
+    ]
+    assert look(stage.project, Recipe(min_strength=7)).entries == 0
+
+
+def test_answers_of_a_ranking_that_are_too_long_are_taken_out_of_it(stage: World) -> None:
+    ranked(stage, "lab", "pqr", 1, 2, 3)
+    Completion.objects.filter(text="q").update(text="q" * 50)
+    (row,) = frozen(stage, longest=10)
+    assert (row.responses, row.ranks) == (["p", "r"], [1, 3])
+
+
+def test_demonstrations_are_rows_to_imitate_and_nothing_to_compare(stage: World, tmp_path: Path) -> None:
+    shown(stage, "experts", "So it is.", weight=2.0)
+    snapshot = create_snapshot(project=stage.project, actor=None)
+    (row,) = rankings(snapshot)
+    assert (row.kind, row.responses, row.weight, row.labels(), list(row.pairs())) == (
+        *("demonstration", ["So it is."], 2.0, [None], []),
+    )
+    assert snapshot.counts["demonstrations_train"] == snapshot.counts["prompts_train"] == 1
+    assert "rankings_train" not in snapshot.counts
+    assert content_sha256(snapshot) == snapshot.sha256
+    files = export(snapshot, tmp_path, file_types=["jsonl"])
+    assert {file.path.split("/")[0] for file in files} == {
+        *("prompt-completion", "prompt-completion-plain", "prompt-only", "prompt-only-plain", "provenance"),
+    }
+    written = json.loads((tmp_path / "prompt-completion" / "train.jsonl").read_text())
+    assert written["completion"] == [{"role": "assistant", "content": "So it is."}]
+    assert (written["source"], written["weight"]) == ("experts", 2.0)
+    with pytest.raises(Refused, match="no comparisons"):
+        frozen(stage, demonstrations=False)
+    with pytest.raises(Refused, match="no comparisons on training prompts"):
+        launch_train_reward(project=stage.project, actor=None, snapshot=snapshot, ring=False)
+
+
+def test_reward_training_reads_no_demonstrations(stage: World, settings: Any, tmp_path: Path) -> None:
+    settings.RUNS_DIR = tmp_path
+    ranked(stage, "lab", "pq", 1, 2)
+    shown(stage, "experts", "So it is.")
+    snapshot = create_snapshot(project=stage.project, actor=None)
+    run = launch_train_reward(project=stage.project, actor=None, snapshot=snapshot, ring=False)
+    prepare(Run.objects.get(pk=run.pk))
+    table = pq.read_table(tmp_path / str(run.pk) / "data" / "rankings.parquet")
+    assert table["responses"].to_pylist() == [["p", "q"]]
+
+
+def test_a_mix_takes_comparisons_of_a_source_first_then_rankings_then_demonstrations(stage: World) -> None:
+    for number in range(3):
+        pair(stage, "lab", number)
+        shown(stage, "lab", f"shown {number}")
+    ranked(stage, "lab", "pq", 1, 2)
+    seen = look(stage.project, Recipe(most={"lab": 5}))
+    assert (seen.comparisons, seen.ranked_lists, seen.demonstrations) == (3, 1, 1)
+    assert seen.by_source == {"lab": 5}
+    assert [(entry.what, entry.reason, entry.count) for entry in seen.left_out] == [("demonstrations", "mix", 2)]
+    assert look(stage.project, Recipe(shares={"lab": 1.0})).by_source == {"lab": 7}
+
+
+def test_snapshots_that_list_other_rankings_and_demonstrations_differ(stage: World) -> None:
+    ranked(stage, "lab", "pq", 1, 2)
+    first = create_snapshot(project=stage.project, actor=None)
+    ranked(stage, "lab", "rs", 1, 2)
+    shown(stage, "lab", "So it is.")
+    found = difference(first, create_snapshot(project=stage.project, actor=None))
+    assert not found.is_empty
+    assert found.ranked_lists == {"added": 1, "removed": 0, "same": 1}
+    assert found.demonstrations == {"added": 1, "removed": 0, "same": 0}
 
 
 def test_verdicts_on_a_norm_put_compliance_above_violation_with_the_stated_weight(stage: World) -> None:
@@ -289,6 +416,18 @@ def test_a_snapshot_of_the_first_form_gives_its_hash_still(stage: World) -> None
     assert content_sha256(old) == hashlib.sha256(line.encode()).hexdigest()
 
 
+def test_a_snapshot_of_the_second_form_gives_its_hash_still(stage: World) -> None:
+    """The hash is of what an earlier version wrote, which knew no scores."""
+    judge(stage, ranks(ids_of(stage), 1, 2))
+    snapshot = create_snapshot(project=stage.project, actor=None)
+    (row,) = rankings(snapshot)
+    fields = dataclasses.asdict(row)
+    del fields["scores"]
+    line = json.dumps(fields, ensure_ascii=False, sort_keys=True, separators=(",", ":")) + "\n"
+    old = Snapshot(pk=snapshot.pk, project=stage.project, recipe={**snapshot.recipe, "form": 2})
+    assert content_sha256(old) == hashlib.sha256(line.encode()).hexdigest()
+
+
 def test_the_database_refuses_to_alter_a_snapshot(three: World) -> None:
     snapshot = create_snapshot(project=three.project, actor=None)
     for change in (
@@ -331,7 +470,7 @@ def test_a_recipe_is_kept_with_its_snapshot(three: World) -> None:
     recipe = Recipe(aggregation="majority", splits=["train"], min_strength=None, licence="cc0-1.0")
     snapshot = create_snapshot(project=three.project, actor=None, recipe=recipe)
     snapshot.refresh_from_db()
-    assert recipe_of(snapshot.recipe) == (recipe, 2)
+    assert recipe_of(snapshot.recipe) == (recipe, 3)
     assert parse_recipe(dataclasses.asdict(recipe)) == recipe
 
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0
@@ -75,6 +76,30 @@ def test_requests_begun_or_on_their_way_are_answered_after_the_order_to_stop(lis
         assert b"ok\n" in said
         assert sent.startswith(b"HTTP/1.1 403"), "no token against forgery, but an answer"
         assert process.wait(PATIENCE) == -signal.SIGTERM
+
+
+def test_who_was_told_that_the_connection_stays_is_answered_once_more_on_it(listening: socket.socket, tmp_path: Path):
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    large = Path(settings.STATIC_ROOT) / "large.txt"
+    large.parent.mkdir(exist_ok=True)
+    large.write_bytes(b"x" * 2**20)
+    try:
+        with server(listening, tmp_path) as process, socket.create_connection(listening.getsockname()) as reader:
+            reader.sendall(b"GET /static/large.txt HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            begun = reader.recv(1024)
+            process.terminate()
+            time.sleep(0.3)
+            assert process.poll() is None
+            rest = reader.makefile("rb").read(len(begun.partition(b"\r\n\r\n")[0]) + 4 + 2**20 - len(begun))
+            reader.sendall(HEAD + b"\r\n")
+            last = answer(reader)
+    finally:
+        large.unlink()
+    assert begun.startswith(b"HTTP/1.1 200 OK")
+    assert b"connection: close" not in begun
+    assert rest.endswith(b"x" * 1024)
+    assert last.startswith(b"HTTP/1.1 200 OK")
+    assert b"connection: close" in last
 
 
 def test_no_request_fails_while_one_of_two_servers_on_a_socket_is_stopped(listening: socket.socket, tmp_path: Path):

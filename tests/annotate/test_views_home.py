@@ -13,7 +13,7 @@ from annotate.services.claiming import claim
 from annotate.services.items import make_collect_items
 from annotate.services.projects import create_project
 from annotate.services.prompts import PromptRow, add_prompts
-from tests.annotate.factory import GARDEN, World, collect_items, completions, run, user, world
+from tests.annotate.factory import GARDEN, World, collect_items, completions, run, user
 from tests.annotate.keyed import answer
 from tests.annotate.lineage import judge
 
@@ -21,11 +21,6 @@ pytestmark = pytest.mark.django_db
 
 HOME = reverse("home")
 SIGN_IN = reverse("login")
-
-
-@pytest.fixture
-def stage() -> World:
-    return world()
 
 
 def test_a_name_and_password_open_the_site(client: Client) -> None:

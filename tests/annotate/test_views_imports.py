@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import random
+from datetime import timedelta
 from typing import Any, cast
 
 import pytest
+from django.conf import settings
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.core.files.uploadhandler import TemporaryFileUploadHandler
 from django.test import Client, override_settings
 from django.urls import reverse
+from django.utils import timezone
 
 from annotate.models import Comparison, Import
-from annotate.services import imports
+from annotate.services import import_stages, imports
+from annotate.services.uploaded import discard_abandoned, path_of
 from annotate.uploads import most_bytes
 from tests.annotate.brought import PAIR, brought, jsonl, uploaded
 from tests.annotate.factory import World, world
@@ -23,12 +30,6 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def stage(db: None) -> World:
     return world(prompts=0)
-
-
-@pytest.fixture
-def alice(client: Client, stage: World) -> Client:
-    client.force_login(stage.alice)
-    return client
 
 
 def upload(alice: Client, file: SimpleUploadedFile, **more: str) -> str:
@@ -49,7 +50,7 @@ def test_a_lead_looks_at_a_file_and_brings_it(alice: Client, stage: World) -> No
     assert Comparison.objects.get().source == "Sky lab"
     assert "1 new" in alice.get(address).content.decode()
     assert "pairs.jsonl" in alice.get(reverse("data", args=["garden"])).content.decode()
-    assert not imports.path_of(Import.objects.get()).exists()
+    assert not path_of(Import.objects.get()).exists()
 
 
 def test_bad_rows_stand_in_the_way_until_they_are_left_out(alice: Client, stage: World) -> None:
@@ -93,7 +94,7 @@ def test_a_large_file_is_left_to_a_worker_and_its_page_is_polled(
     assert "Waiting for a worker." in html
     assert f'hx-get="{address}/live"' in html
     assert "HX-Refresh" not in alice.get(f"{address}/live").headers
-    imports.carry_on(Import.objects.get().pk)
+    import_stages.carry_on(Import.objects.get().pk)
     assert alice.get(f"{address}/live")["HX-Refresh"] == "true"
     assert alice.get(address).context["may_be_written"]
 
@@ -153,3 +154,46 @@ def test_names_of_files_are_shown_as_text_and_never_as_a_path(alice: Client, sta
     assert found.file_name == "<b>.jsonl"
     assert "<b>.jsonl" not in alice.get(reverse("import", args=["garden", found.pk])).content.decode()
     assert brought(stage).source == "pairs"
+
+
+def test_a_file_that_nobody_decides_on_is_discarded_after_two_weeks(stage: World) -> None:
+    old, fresh = brought(stage), brought(stage, {**PAIR, "prompt": "Why?"})
+    Import.objects.filter(pk=old.pk).update(finished_at=timezone.now() - timedelta(days=15))
+    Import.objects.filter(pk=fresh.pk).update(finished_at=timezone.now() - timedelta(days=13))
+    assert discard_abandoned() == 1
+    old.refresh_from_db()
+    fresh.refresh_from_db()
+    assert (old.state, fresh.state) == (Import.State.DISCARDED, Import.State.READY)
+    assert "14 days" in old.error
+    assert (path_of(old).exists(), path_of(fresh).exists()) == (False, True)
+
+
+class FullFile:
+    """A file on a full disk: what is written stays in its buffer and cannot be flushed."""
+
+    def __init__(self) -> None:
+        self.closed = False
+
+    def write(self, _piece: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def close(self) -> None:
+        if not self.closed:
+            self.closed = True
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_file_for_which_the_disk_has_no_room_is_refused_with_a_sentence_and_leaves_nothing(
+    alice: Client, stage: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a disk that is really full: ``make drill`` (tests/drill/disk_full.py)."""
+    monkeypatch.setattr(settings, "FILE_UPLOAD_MAX_MEMORY_SIZE", 10)
+    monkeypatch.setattr(
+        TemporaryFileUploadHandler, "new_file", lambda self, *more, **_: setattr(self, "file", FullFile())
+    )
+    answer = alice.post(reverse("data", args=["garden"]), {"source": "Sky lab", "file": uploaded(PAIR)})
+    assert answer.status_code == 507
+    html = answer.content.decode()
+    assert "The disk of this site is full" in html
+    assert "Sky lab" in html
+    assert not Import.objects.exists()

@@ -23,17 +23,6 @@ pytestmark = pytest.mark.django_db
 ACCOUNT = {"username": "dora", "password1": "correct horse battery", "password2": "correct horse battery"}
 
 
-@pytest.fixture
-def stage(db: None) -> World:
-    return world()
-
-
-@pytest.fixture
-def alice(client: Client, stage: World) -> Client:
-    client.force_login(stage.alice)
-    return client
-
-
 def invitation(stage: World, **fields: object) -> tuple[Invite, str]:
     wanted = {"role": "rater", "days": 7, "max_uses": 1, **fields}
     made, token = invites.create(project=stage.project, actor=stage.alice, **wanted)  # type: ignore[arg-type]

@@ -19,11 +19,6 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def stage() -> World:
-    return world()
-
-
-@pytest.fixture
 def alice(client: Client, stage: World, monkeypatch: pytest.MonkeyPatch) -> Client:
     monkeypatch.setattr("annotate.services.runs.call_worker", lambda run: None)
     client.force_login(stage.alice)

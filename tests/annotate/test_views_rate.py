@@ -8,6 +8,7 @@ import uuid
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -304,6 +305,24 @@ def test_each_answer_is_judged_by_the_newest_version_of_each_active_norm(client:
     assert re.findall(r'data-norm="(\d+)"', html) == [str(versions[1].pk)] * 4
     assert "Text <strong>2</strong>." in html
     assert "Dropped." not in html
+
+
+def test_what_a_lead_changes_of_the_scales_is_on_the_page_at_once(client: Client, stage: World) -> None:
+    Project.objects.update(norms_on=True)
+    norm = NormVersion.objects.create(norm=Norm.objects.create(project=stage.project, name="Honest"), number=1)
+    client.force_login(stage.bob)
+    page(client, stage)
+    changes = [
+        ("a better word", lambda word: Criterion.objects.update(anchors={"1": word})),
+        ("another name", lambda word: Criterion.objects.update(name=word)),
+        ("Say what is so.", lambda word: NormVersion.objects.filter(pk=norm.pk).update(text=word)),
+        ("Truthful", lambda word: Norm.objects.update(name=word)),
+    ]
+    for word, change in changes:
+        change(word)
+        assert word in page(client, stage)
+    client.cookies[settings.LANGUAGE_COOKIE_NAME] = "zh-hans"
+    assert "遵守" in page(client, stage)
 
 
 def test_a_criterion_that_is_no_longer_active_is_not_asked_for(client: Client) -> None:

@@ -10,21 +10,10 @@ from django.urls import reverse
 from django.utils import timezone
 
 from annotate.models import Run, RunEvent
-from tests.annotate.factory import World, run, world
+from tests.annotate.factory import World, run
 from tests.annotate.lineage import ended, turn
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def stage() -> World:
-    return world()
-
-
-@pytest.fixture
-def alice(client: Client, stage: World) -> Client:
-    client.force_login(stage.alice)
-    return client
 
 
 def working(stage: World, **fields: object) -> Run:

@@ -10,23 +10,12 @@ from django.urls import reverse
 
 from annotate.models import AuditEvent, Membership, Project
 from annotate.services.description import describe
-from tests.annotate.factory import World, collect_items, model_folder, user, world
+from tests.annotate.factory import World, collect_items, model_folder, user
 from tests.annotate.typing_in import WORDS, typed
 
 pytestmark = pytest.mark.django_db
 
 SETTINGS = reverse("settings", args=["garden"])
-
-
-@pytest.fixture
-def stage() -> World:
-    return world()
-
-
-@pytest.fixture
-def alice(client: Client, stage: World) -> Client:
-    client.force_login(stage.alice)
-    return client
 
 
 def test_settings_show_the_project_and_save_what_changed(alice: Client, stage: World) -> None:

@@ -9,23 +9,12 @@ from django.urls import reverse
 
 from annotate.models import Membership, Project
 from annotate.views.setup_fields import FIELDS
-from tests.annotate.factory import World, user, world
+from tests.annotate.factory import World, user
 from tests.annotate.typing_in import WORDS, typed
 
 pytestmark = pytest.mark.django_db
 
 NEW = reverse("new_project")
-
-
-@pytest.fixture
-def stage() -> World:
-    return world()
-
-
-@pytest.fixture
-def alice(client: Client, stage: World) -> Client:
-    client.force_login(stage.alice)
-    return client
 
 
 def test_it_works(alice: Client, stage: World) -> None:

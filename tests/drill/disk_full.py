@@ -1,4 +1,4 @@
-"""A disk that is full while a checkpoint, an export or an import of prompts is written.
+"""A disk that is full while a checkpoint, an export, an upload or an import of prompts is written.
 
 The data folder's runs, an export and the database lie on small disks of their own (tmpfs), which are
 filled to the last byte. Each time the error must be a sentence, what was there before must be as it
@@ -18,11 +18,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from rewardmodel.publish import verify
 from rewardmodel.rundir import checkpoints
+from tests import site
 from tests.drill.outcome import Outcome
 from tests.drill.trainers import a_project, wait_until
-from tests.site import fresh_site
 
 MEGABYTE = 1 << 20
 CLONE_NEWNS = 0x20000
@@ -35,10 +37,12 @@ def drill() -> list[Outcome]:
     if os.geteuid() != 0:
         return [Outcome("disk full", "not tried", "to be root, who may mount a small disk", met=False)]
     _own_mounts()
-    with fresh_site(HONE_ENGINE="transformers", HONE_RUN_LOST_SECONDS="90") as folder:
+    with site.fresh_site(HONE_ENGINE="transformers", HONE_RUN_LOST_SECONDS="90") as folder:
         with _small_disk(folder / "runs", 400), _small_disk(folder / "exports", 1):
             project = a_project(folder, prompts=12)
             outcomes = [*_refused_at_launch(project), *_checkpoint(project), *_export(folder, project)]
+        with _small_disk(folder / "uploads", 4):
+            outcomes += _upload(folder, project)
         with _small_disk(folder / "tables", 24):
             return [*outcomes, *_import(folder, project)]
 
@@ -162,6 +166,32 @@ def _export(folder: Path, project: Any) -> list[Outcome]:
     again = _command(*words)
     met = full.returncode == 1 and "Traceback" not in full.stderr and intact and again.returncode == 0
     return [Outcome("disk full during an export", _said(full), "a sentence, the earlier file as it was", met)]
+
+
+def _upload(folder: Path, project: Any) -> list[Outcome]:
+    """Upload a file where the web server's temporary folder lies on a small disk."""
+    from annotate.models import Import
+
+    site.set_passwords()
+    row = json.dumps({"prompt": "Which?", "chosen": "x" * 1000, "rejected": "y" * 1000}).encode() + b"\n"
+    os.environ["TMPDIR"] = str(folder / "uploads")
+    try:
+        with site.web_server(folder) as address:
+            client = site.signed_in(address, "alice")
+            full = _sent(client, project, row * 4000)
+            intact = not Import.objects.exists() and not list((folder / "uploads").iterdir())
+            again = _sent(client, project, row * 1500)
+    finally:
+        del os.environ["TMPDIR"]
+    told = "The disk of this site is full" in full.text
+    met = full.status_code == 507 and told and intact and again.status_code == 200 and Import.objects.count() == 1
+    measured = f"{full.status_code} with {'a' if told else 'no'} sentence; then {again.status_code}"
+    return [Outcome("disk full during an upload", measured, "507 with a sentence, nothing left; then 200", met)]
+
+
+def _sent(client: httpx.Client, project: Any, content: bytes) -> httpx.Response:
+    form = {"csrfmiddlewaretoken": client.cookies["csrftoken"]}
+    return client.post(f"/p/{project.slug}/data/", data=form, files={"file": ("pairs.jsonl", content)})
 
 
 def _import(folder: Path, project: Any) -> list[Outcome]:

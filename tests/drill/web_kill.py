@@ -61,8 +61,8 @@ def drill() -> list[Outcome]:
         from annotate.models import Judgement, JudgementRevision, Submission
         from tests.annotate.factory import collect_items, world
 
-        stage = world(prompts=ITEMS, completions_per_item=2)
-        collect_items(stage, samples=2)
+        stage = world(prompts=ITEMS, completions_per_item=3)
+        collect_items(stage, samples=3)
         cookies = sessions([*members(stage.project, RATERS), stage.bob])
         load, typed = Load(), Typed()
         with _killed_again_and_again(folder) as (addresses, kills):
@@ -189,8 +189,8 @@ def _judge_one(page: Page, address: str, typed: Typed) -> None:
         if field.input_value() != written:
             typed.lost.append(f"{field.input_value()!r} in place of {written!r}")
             field.fill(written)
-    page.get_by_label("Place of answer A").select_option("1")
-    page.get_by_label("Place of answer B").select_option("2")
+    for letter, place in {"A": "1", "B": "2", "C": "3"}.items():
+        page.get_by_label(f"Place of answer {letter}").select_option(place)
     page.evaluate("document.querySelector('[data-item]').dataset.sent = 'now'")
     page.get_by_role("button", name="Submit").click()
     if page.get_by_text("Press Submit once more").first.is_visible():

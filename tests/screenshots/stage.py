@@ -30,7 +30,6 @@ from annotate.models import (
     Project,
     Prompt,
     Purpose,
-    RewardModel,
     Run,
     RunEvent,
     Slot,
@@ -46,6 +45,7 @@ from annotate.services.projects import DEFAULT_MODEL
 from annotate.services.sample import create_sample_project
 from annotate.services.snapshots import create_snapshot
 from tests.annotate.factory import model_folder, run, user
+from tests.annotate.lineage import generation_of, reward_model_of
 
 ANSWERS: dict[str, list[str]] = json.loads((Path(__file__).parent / "answers.json").read_text(encoding="utf-8"))
 """Answers to the prompts that are pictured, the best first."""
@@ -234,31 +234,15 @@ def _turn_the_loop(project: Project, lead: User) -> None:
     base = project.generations.get()
     snapshot = create_snapshot(project=project, actor=lead)
     trained = _run(project, "train_reward", lead, 173, snapshot=snapshot, generation=base)
-    reward_model = RewardModel.objects.create(
-        project=project,
-        number=1,
-        run=trained,
-        snapshot=snapshot,
-        weights_path=str(model_folder("reward")),
-        manifest_sha256="4f1d" * 16,
-        loss="listmle",
-        metrics={
-            "dev": {"loss": 0.61, "accuracy": 0.78},
-            "test": {"accuracy": 0.764, "accuracy_ci": [0.701, 0.822], "length_only_accuracy": 0.583, "pairs": 214},
-            "training": {"steps": 96, "best_step": 72},
-        },
-    )
+    metrics = {
+        "dev": {"loss": 0.61, "accuracy": 0.78},
+        "test": {"accuracy": 0.764, "accuracy_ci": [0.701, 0.822], "length_only_accuracy": 0.583, "pairs": 214},
+        "training": {"steps": 96, "best_step": 72},
+    }
+    reward_model = reward_model_of(trained, weight_hash="4f1d" * 16, loss="listmle", metrics=metrics)
     improved = _run(project, "improve", lead, 1480, reward_model=reward_model, generation=base)
     RunEvent.objects.bulk_create(_updates(improved))
-    newer = Generation.objects.create(
-        project=project,
-        number=1,
-        parent=base,
-        run=improved,
-        weights_path=str(model_folder("policy")),
-        manifest_sha256="9c2e" * 16,
-        how_made={"method": "PPO", "metrics": {}},
-    )
+    newer = generation_of(improved, weight_hash="9c2e" * 16, how_made={"method": "PPO", "metrics": {}})
     evaluated = _run(project, "evaluate", lead, 96, generation=newer)
     _answer(newer, evaluated, {text: four[:1] for text, four in ANSWERS.items()} | {"": [PLAIN[0]]})
     _answer(base, evaluated, {text: four[1:2] for text, four in ANSWERS.items()} | {"": [PLAIN[1]]}, first=10)

@@ -108,7 +108,13 @@ CATALOGUE = (
         [["instruction", "prompt"], ["completions"]],
         fits=_has_scores,
     ),
-    Format("ranked", gettext_lazy("Ranked lists"), trl.ranked, [["prompt", "messages"], ["responses"], ["ranks"]]),
+    Format(
+        "ranked",
+        gettext_lazy("Ranked lists"),
+        trl.ranked,
+        [["prompt", "messages"], ["responses"], ["ranks"]],
+        ["strength"],
+    ),
     Format(
         "trl-preference",
         gettext_lazy("Preference with a prompt (TRL)"),

@@ -21,6 +21,7 @@ from annotate.formats.reading.rows import (
     pair,
     prompt_of,
     ranking,
+    scored,
     text_of,
     two_chats,
 )
@@ -34,9 +35,8 @@ def ultrafeedback(value: Mapping[str, Any]) -> list[Row]:
     if not isinstance(completions, list) or not all(isinstance(c, dict) for c in completions):
         raise Wrong(_("completions is not a list of objects"))
     answers = [answer_of(c.get("response"), "response") for c in completions]
-    scores = [_score(c) for c in completions]
-    places = [None if score is None else -score for score in scores]
-    return [ranking(value, prompt_of(value.get("instruction", value.get("prompt"))), answers, places, gaps=True)]
+    messages = prompt_of(value.get("instruction", value.get("prompt")))
+    return [scored(value, messages, answers, [_score(c) for c in completions])]
 
 
 def _score(completion: Mapping[str, Any]) -> float | None:

@@ -36,7 +36,8 @@ What = str | Promise
 """The name of a part of a record; it is translated only where a reason needs it."""
 THE_PROMPT, A_MESSAGE, THE_SOURCE = gettext_lazy("the prompt"), gettext_lazy("a message"), gettext_lazy("the source")
 THE_REFERENCE, A_TAG = gettext_lazy("the reference"), gettext_lazy("a tag")
-PROMPT, COMPARISON, DEMONSTRATION, COMPLETION, LABEL = "prompt", "comparison", "demonstration", "completion", "label"
+PROMPT, COMPARISON, RANKING, DEMONSTRATION = "prompt", "comparison", "ranking", "demonstration"
+COMPLETION, LABEL = "completion", "label"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +46,16 @@ class Row:
 
     messages: Messages
     use: str = PROMPT
-    """PROMPT, COMPARISON, DEMONSTRATION, COMPLETION or LABEL."""
+    """PROMPT, COMPARISON, RANKING, DEMONSTRATION, COMPLETION or LABEL."""
     answers: Sequence[str] = ()
     pairs: Sequence[tuple[int, int, float | None]] = ()
     """Places of the better and the worse answer, and how much better in the source's own unit."""
+    ranks: Sequence[int | None] = ()
+    """Of a ranking's answers: 1 is best, equals are a tie, None is unranked."""
+    scores: Sequence[float] = ()
+    """Of a ranking's answers where its source gives them: how much better is their difference."""
+    strength: float | None = None
+    """Of a ranking as a whole."""
     ties: int = 0
     """Pairs of answers that the record calls equally good."""
     label: float | None = None
@@ -192,32 +199,65 @@ def ranking(
     messages: Messages,
     answers: Sequence[str],
     places: Sequence[float | None],
-    gaps: bool = False,
 ) -> Row:
-    """The row of a ranking: every pair of ranked answers of which one stands before the other.
+    """The row of a ranking.
 
-    Answers of the same text count once, at the place of the first.
+    Answers of the same text count once, at the place of the first, and those without a place are left out.
 
     :param places: of each answer, lower is better; None where it is not ranked.
-    :param gaps: whether the difference of two places says how much better.
-    :raises LeftOut: when no answer stands before another.
+    :raises LeftOut: when fewer than two answers are ranked.
+    """
+    placed: dict[str, float] = {}
+    for answer, place in zip(answers, places, strict=True):
+        if place is not None:
+            placed.setdefault(answer, place)
+    return ranked_row(value, messages, list(placed), _dense(list(placed.values())))
+
+
+def scored(value: Mapping[str, Any], messages: Messages, answers: Sequence[str], scores: Sequence[float | None]) -> Row:
+    """The row of a ranking by scores, of which more is better; the difference of two says how much better.
+
+    :raises LeftOut: when fewer than two answers have a score.
+    """
+    known: dict[str, float] = {}
+    for answer, score in zip(answers, scores, strict=True):
+        if score is not None:
+            known.setdefault(answer, score)
+    ranks = _dense([-score for score in known.values()])
+    return ranked_row(value, messages, list(known), ranks, tuple(known.values()))
+
+
+def ranked_row(
+    value: Mapping[str, Any],
+    messages: Messages,
+    answers: Sequence[str],
+    ranks: Sequence[int | None],
+    scores: Sequence[float] = (),
+    strength: float | None = None,
+) -> Row:
+    """The row of a ranking as it stands, with its pairs.
+
+    :raises Wrong: when it has more answers than a ranking may have.
+    :raises LeftOut: when fewer than two answers are ranked.
     """
     if len(answers) > MOST_ANSWERS:
         raise Wrong(_("more than %(most)d answers") % {"most": MOST_ANSWERS})
+    placed = [(rank, place) for place, rank in enumerate(ranks) if rank is not None]
+    if len(placed) < 2:
+        raise LeftOut(_("fewer than two answers are ranked"))
     pairs, ties = [], 0
-    for i, j in combinations(range(len(answers)), 2):
-        first, second = places[i], places[j]
-        if first is None or second is None or answers[i] == answers[j]:
-            continue
+    for (first, upper), (second, lower) in combinations(sorted(placed), 2):
         if first == second:
             ties += 1
-            continue
-        upper, lower = (i, j) if first < second else (j, i)
-        pairs.append((upper, lower, abs(first - second) if gaps else None))
-    if not pairs:
-        raise LeftOut(_("a tie: no answer is better than another") if ties else _("fewer than two answers are ranked"))
-    pairs.sort(key=lambda p: (places[p[0]], places[p[1]], p[0], p[1]))
-    return Row(messages, COMPARISON, tuple(answers), tuple(pairs), ties, **shared(value))
+        elif answers[upper] != answers[lower]:
+            pairs.append((upper, lower, scores[upper] - scores[lower] if scores else strength))
+    return Row(messages, RANKING, tuple(answers), tuple(pairs), ranks, scores, strength, ties=ties, **shared(value))
+
+
+def _dense(places: Sequence[float]) -> list[int | None]:
+    """Places as ranks: 1 is the lowest, without gaps."""
+    order = {place: rank for rank, place in enumerate(sorted(set(places)), start=1)}
+    return [order[place] for place in places]
 
 
 def shared(value: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Source: TRL 1.16, "Dataset formats and types"; Anthropic's HH-RLHF, whose rows a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from django.utils.translation import gettext as _
@@ -23,6 +24,7 @@ from annotate.formats.reading.rows import (
     number_of,
     pair,
     prompt_of,
+    ranked_row,
     ranking,
     shared,
     text_of,
@@ -32,6 +34,7 @@ from annotate.formats.reading.rows import (
 
 LABELS = {1: 1.0, 0: 0.0, "true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0}
 """What stands for a good answer and for a bad one; True and False are 1 and 0."""
+HIGHEST_RANK = 2**31 - 1
 MOST_TAGS, LONGEST_TAG = 100, 50
 
 
@@ -132,4 +135,8 @@ def ranked(value: Mapping[str, Any]) -> list[Row]:
         raise Wrong(_("responses and ranks are not two lists of the same length"))
     answers = [answer_of(response, "responses") for response in responses]
     places = [number_of({"ranks": rank}, "ranks") for rank in ranks]
-    return [ranking(value, messages, answers, places)]
+    strength = number_of(value, "strength")
+    if all(place is None or (place.is_integer() and 1 <= place <= HIGHEST_RANK) for place in places):
+        whole = [None if place is None else int(place) for place in places]
+        return [ranked_row(value, messages, answers, whole, strength=strength)]
+    return [replace(ranking(value, messages, answers, places), strength=strength)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,20 +30,26 @@ def read_batches(path: Path) -> Iterator[list[dict[str, Any]]]:
             yield [orjson.loads(each) for each in lines]
 
 
-def to_parquet(source: Path, target: Path, schema: pa.Schema) -> None:
+OnRows = Callable[[int], None]
+"""Called with how many more rows were written."""
+
+
+def to_parquet(source: Path, target: Path, schema: pa.Schema, on_rows: OnRows) -> None:
     """Write a file of JSON Lines as Parquet."""
     with pq.ParquetWriter(target, schema, compression="zstd") as writer:
         for batch in read_batches(source):
             writer.write_table(pa.Table.from_pylist(batch, schema=schema))
+            on_rows(len(batch))
 
 
-def to_csv(source: Path, target: Path, columns: list[str]) -> None:
+def to_csv(source: Path, target: Path, columns: list[str], on_rows: OnRows) -> None:
     """Write a file of JSON Lines as CSV (RFC 4180); lists are JSON, and no cell is a formula."""
     with open(target, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
         for batch in read_batches(source):
             writer.writerows([cell(row[name]) for name in columns] for row in batch)
+            on_rows(len(batch))
 
 
 def cell(value: Any) -> Any:

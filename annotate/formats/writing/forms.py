@@ -18,7 +18,7 @@ PROVENANCE = pa.struct(
     [
         *((name, pa.list_(WHOLE)) for name in ("revisions", "raters", "guidelines", "completions", "shown")),
         ("norm", TEXT),
-        ("comparison", WHOLE),
+        *((name, WHOLE) for name in ("comparison", "ranking", "demonstration")),
         ("batch", TEXT),
     ]
 )
@@ -62,6 +62,7 @@ _ALL = (
         "rankings",
         others.ranked,
         {"messages": CHAT, "responses": pa.list_(TEXT), "ranks": pa.list_(WHOLE), **ORIGIN},
+        lossless=True,
     ),
     Form("hh", others.hh, {"chosen": TEXT, "rejected": TEXT, "split": TEXT, "source": TEXT}),
     Form(
@@ -90,7 +91,7 @@ _ALL = (
             **{"row_id": TEXT, "prompt_id": TEXT, "split": TEXT, "messages": CHAT},
             **{"responses": pa.list_(TEXT), "ranks": pa.list_(WHOLE), "weight": NUMBER},
             **{"kind": TEXT, "origin": TEXT, "source": TEXT, "strength": NUMBER},
-            **{"models": pa.list_(TEXT), "provenance": PROVENANCE},
+            **{"models": pa.list_(TEXT), "provenance": PROVENANCE, "scores": pa.list_(NUMBER)},
         },
     ),
 )

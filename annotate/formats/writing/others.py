@@ -14,6 +14,8 @@ Rows = Iterator[dict[str, Any]]
 
 def ranked(ranking: Ranking) -> Rows:
     """Whole rankings, ties and unranked answers included, as the reward model of Hone reads them."""
+    if ranking.kind == "demonstration":
+        return
     yield {
         "messages": ranking.messages,
         "responses": ranking.responses,
@@ -40,16 +42,20 @@ def hh(ranking: Ranking) -> Rows:
 def ultrafeedback(ranking: Ranking) -> Rows:
     """An instruction with its scored completions, like UltraFeedback's rows (Cui et al. 2023).
 
-    `overall_score` is 1 for the worst place and grows by 1 with each better one; unranked completions have none.
+    `overall_score` is what the source gave. Where it gave none, it is 1 for the worst place and grows by 1 with each
+    better one; unranked completions have none.
     """
+    if ranking.kind == "demonstration":
+        return
     lowest = max((rank for rank in ranking.ranks if rank is not None), default=0) + 1
+    by_place = [None if rank is None else float(lowest - rank) for rank in ranking.ranks]
     yield {
         "source": ranking.source,
         "instruction": plain(ranking.messages),
         "models": ranking.models,
         "completions": [
-            {"model": model, "response": text, "overall_score": None if rank is None else float(lowest - rank)}
-            for model, text, rank in zip(ranking.models, ranking.responses, ranking.ranks, strict=True)
+            {"model": model, "response": text, "overall_score": score}
+            for model, text, score in zip(ranking.models, ranking.responses, ranking.scores or by_place, strict=True)
         ],
         "split": ranking.split,
     }
@@ -88,7 +94,9 @@ NOTHING_KNOWN: dict[str, Any] = {
     "shown": [],
     "norm": None,
     "comparison": None,
+    "ranking": None,
+    "demonstration": None,
     "batch": None,
 }
-"""The keys of a row's provenance: numbers of revisions, raters, versions of the instructions, completions and the
-comparison; the place at which each answer was shown; name and version of a norm; the import of a pair."""
+"""The keys of a row's provenance: numbers of revisions, raters, versions of the instructions, completions, and of what
+was imported; the place at which each answer was shown; name and version of a norm; the import."""

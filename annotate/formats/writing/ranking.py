@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Messages = list[dict[str, str]]
-Kind = Literal["order", "edit", "norm", "both bad", "comparison"]
+Kind = Literal["order", "edit", "norm", "both bad", "comparison", "ranked", "demonstration"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class Ranking:
     """1 is best, equals are a tie, None is unranked."""
     weight: float = 1.0
     kind: Kind = "order"
-    """What it was made from: ranks or scores, an edit, verdicts on a norm, an answer that all are bad, a pair."""
+    """What it was made from: ranks or scores, an edit, verdicts on a norm, an answer that all are bad, an imported pair
+    or ranking, or an imported answer to imitate, which stands alone."""
     origin: str = "human"
     """Who judged: human, simulated or ai, or *imported* for pairs that came without a rater."""
     source: str = "human"
@@ -34,6 +35,8 @@ class Ranking:
     """What wrote each answer."""
     provenance: dict[str, Any] = field(default_factory=dict)
     """Numbers of the records that it was made from."""
+    scores: list[float] = field(default_factory=list)
+    """Of each answer, where the source gives them; more is better."""
 
     def pairs(self) -> Iterator[tuple[str, str]]:
         """Each untied pair of ranked answers, the better one first."""
@@ -41,11 +44,26 @@ class Ranking:
             yield self.responses[better], self.responses[worse]
 
     def places(self) -> Iterator[tuple[int, int]]:
-        """Each untied pair of ranked answers by their places in `responses`, the better one first."""
+        """Each untied pair of ranked, different answers by their places in `responses`, the better one first."""
         for better, upper in enumerate(self.ranks):
             for worse, lower in enumerate(self.ranks):
-                if upper is not None and lower is not None and upper < lower:
+                if upper is None or lower is None or upper >= lower:
+                    continue
+                if self.responses[better] != self.responses[worse]:
                     yield better, worse
+
+    def strength_of(self, better: int, worse: int) -> float | None:
+        """How much better one answer is than another, in the source's own unit.
+
+        :param better, worse: places in `responses`.
+        """
+        return self.scores[better] - self.scores[worse] if self.scores else self.strength
+
+    def to_imitate(self) -> list[str]:
+        """The answers that are good by themselves."""
+        if self.kind == "demonstration":
+            return self.responses
+        return [text for text, label in zip(self.responses, self.labels(), strict=True) if label]
 
     def in_order(self) -> list[tuple[int | None, str]]:
         """The answers with their ranks, the best first and the unranked last."""

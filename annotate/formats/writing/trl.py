@@ -17,30 +17,30 @@ Rows = Iterator[dict[str, Any]]
 
 def preference(ranking: Ranking) -> Rows:
     """Pairs with the prompt apart: ``prompt``, ``chosen``, ``rejected`` (RewardTrainer, DPOTrainer)."""
-    for better, worse in ranking.pairs():
-        yield {"prompt": ranking.messages, "chosen": answer(better), "rejected": answer(worse), **_origin(ranking)}
+    for better, worse, origin in _pairs(ranking):
+        yield {"prompt": ranking.messages, "chosen": answer(better), "rejected": answer(worse), **origin}
 
 
 def preference_plain(ranking: Ranking) -> Rows:
     """The same as text."""
     prompt = plain(ranking.messages)
-    for better, worse in ranking.pairs():
-        yield {"prompt": prompt, "chosen": better, "rejected": worse, **_origin(ranking)}
+    for better, worse, origin in _pairs(ranking):
+        yield {"prompt": prompt, "chosen": better, "rejected": worse, **origin}
 
 
 def implicit(ranking: Ranking) -> Rows:
     """Pairs of whole chats, of which the prompt is the common beginning: ``chosen``, ``rejected``."""
-    for better, worse in ranking.pairs():
+    for better, worse, origin in _pairs(ranking):
         chosen, rejected = ranking.messages + answer(better), ranking.messages + answer(worse)
-        yield {"chosen": chosen, "rejected": rejected, **_origin(ranking)}
+        yield {"chosen": chosen, "rejected": rejected, **origin}
 
 
 def implicit_plain(ranking: Ranking) -> Rows:
     """The same as text; a line end parts a bare prompt from its answer, a space one that asks for the next turn."""
     prompt = plain(ranking.messages)
     joint = "" if not prompt else " " if prompt.endswith("\n\nAssistant:") else "\n"
-    for better, worse in ranking.pairs():
-        yield {"chosen": prompt + joint + better, "rejected": prompt + joint + worse, **_origin(ranking)}
+    for better, worse, origin in _pairs(ranking):
+        yield {"chosen": prompt + joint + better, "rejected": prompt + joint + worse, **origin}
 
 
 def unpaired(ranking: Ranking) -> Rows:
@@ -57,18 +57,16 @@ def unpaired_plain(ranking: Ranking) -> Rows:
 
 
 def prompt_completion(ranking: Ranking) -> Rows:
-    """Answers to imitate: the best of each ranking, edits above all (SFTTrainer)."""
-    for text, label in _labelled(ranking):
-        if label:
-            yield {"prompt": ranking.messages, "completion": answer(text), **_origin(ranking)}
+    """Answers to imitate: the best of each ranking, edits above all, and demonstrations (SFTTrainer)."""
+    for text in ranking.to_imitate():
+        yield {"prompt": ranking.messages, "completion": answer(text), **_origin(ranking)}
 
 
 def prompt_completion_plain(ranking: Ranking) -> Rows:
     """The same as text."""
     prompt = plain(ranking.messages)
-    for text, label in _labelled(ranking):
-        if label:
-            yield {"prompt": prompt, "completion": text, **_origin(ranking)}
+    for text in ranking.to_imitate():
+        yield {"prompt": prompt, "completion": text, **_origin(ranking)}
 
 
 def prompt_only(ranking: Ranking) -> Rows:
@@ -85,6 +83,15 @@ def _labelled(ranking: Ranking) -> Iterator[tuple[str, bool]]:
     for text, label in zip(ranking.responses, ranking.labels(), strict=True):
         if label is not None:
             yield text, label
+
+
+def _pairs(ranking: Ranking) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Each pair's better and worse answer, with where it comes from."""
+    origin = _origin(ranking)
+    for better, worse in ranking.places():
+        if ranking.scores:
+            origin = {**origin, "strength": ranking.strength_of(better, worse)}
+        yield ranking.responses[better], ranking.responses[worse], origin
 
 
 def _origin(ranking: Ranking) -> dict[str, Any]:

@@ -196,7 +196,7 @@ def _start(supervisor: Supervisor, port: int) -> None:
     celery = ["celery", "-A", "annotate"]
     worker = [*celery, "worker", "--loglevel", "INFO", "--without-gossip", "--without-mingle"]
     heavy = ["-Q", "heavy", "-c", "1", "-n", "heavy@%h"]
-    light = ["-Q", "light", "-c", "2", "-n", "light@%h"]  # an import leaves the sweep and the counts a thread
+    light = ["-Q", "light", "-c", "3", "-n", "light@%h"]  # an import and a large snapshot leave the sweep a thread
     beat = [*celery, "beat", "--loglevel", "INFO", "--pidfile", "", "-s", str(settings.HONE_DATA_DIR / "celerybeat")]
     python = [sys.executable, "-m"]
     supervisor.start("web", [*python, *web], environment)

@@ -24,6 +24,12 @@ class Command(ServiceCommand):
 
     def perform(self, *, snapshot: str, out: Path, **options: Any) -> None:
         forms = list(FORMS) if options["format"] == "all" else [options["format"]]
-        files = export(find_snapshot(snapshot), out, forms=forms, file_types=options["file_type"] or FILE_TYPES)
+        files = export(
+            find_snapshot(snapshot),
+            out,
+            forms=forms,
+            file_types=options["file_type"] or FILE_TYPES,
+            on_progress=self.teller(),
+        )
         for file in files:
             self.stdout.write(f"{file.rows:>9,}  {out / file.path}")

@@ -27,7 +27,13 @@ class Command(ServiceCommand):
         recipe = read_recipe(options["recipe"]) if options["recipe"] else Recipe()
         if options["rater_kind"]:
             recipe = dataclasses.replace(recipe, kinds=options["rater_kind"])
-        made = create_snapshot(project=self.project(project), actor=options["actor"], name=name, recipe=recipe)
+        made = create_snapshot(
+            project=self.project(project),
+            actor=options["actor"],
+            name=name,
+            recipe=recipe,
+            on_progress=self.teller(),
+        )
         self.stdout.write(f"{made} {made.sha256}")
         for row in splits_of(made):
             self.stdout.write(f"{row.split}: {row.prompts} prompts, {row.rankings} rankings, {row.pairs} pairs")
