@@ -36,8 +36,8 @@ class Strengths:
     """By model; n is its comparisons; the anchor's are 0."""
     tie: float
     """Davidson's ν: two equal models tie with probability ν / (2 + ν)."""
-    style: tuple[Estimate, ...] = ()
-    """Points for one unit of each covariate of style."""
+    style: tuple[Estimate | Undefined, ...] = ()
+    """Points for one unit of each covariate of style; undefined for one that never differs."""
 
 
 @dataclass(frozen=True)
@@ -110,14 +110,17 @@ def strengths_beside_style(
 
     Covariates leave no totals to resample, so the intervals come from the sandwich over prompts and raters.
 
-    :param style: float [n, s], the style of the first answer less that of the second (:func:`style_difference`).
+    :param style: float [n, s], each covariate of the first answer less that of the second (:func:`style_difference`).
     """
     one, other, result = _oriented(first, second, outcome)
     if undefined := existence(one, other, result, models):
         return undefined
     turned = np.where(np.asarray(first) == one, 1.0, -1.0)
-    covariates = np.asarray(style, dtype=np.float64).reshape(len(one), -1) * turned[:, None]
-    design = np.concatenate([_contrasts(one, other, models, anchor), covariates], axis=1)
+    covariates = np.asarray(style, dtype=np.float64) * turned[:, None]
+    varying = np.flatnonzero(covariates.any(axis=0))
+    design = np.concatenate([_contrasts(one, other, models, anchor), covariates[:, varying]], axis=1)
+    if np.linalg.matrix_rank(design.T @ design, hermitian=True) < design.shape[1]:
+        return Undefined(Reason.CONFOUNDED, len(one))
     counts = np.eye(3)[result]
     ties = bool((result == TIE).any())
     best = fit(design, counts.reshape(1, -1), ties=ties)
@@ -125,7 +128,11 @@ def strengths_beside_style(
         return Undefined(Reason.ONE_SIDED, len(one))
     influence = np.linalg.solve(best.hessian[0], _scores(design, counts, best.parameters[0], ties).T).T
     spread = sandwich(influence, Clusters.of(prompts, raters))
-    return _in_points(best.parameters[0], spread, (one, other), models, anchor, ties=ties, level=level)
+    found = _in_points(best.parameters[0], spread, (one, other), models, anchor, ties=ties, level=level)
+    by_covariate: list[Estimate | Undefined] = [Undefined(Reason.NO_VARIATION, len(one))] * covariates.shape[1]
+    for column, estimate in zip(varying.tolist(), found.style, strict=True):
+        by_covariate[column] = estimate
+    return replace(found, style=tuple(by_covariate))
 
 
 def style_difference(first: ArrayLike, second: ArrayLike) -> Floats:

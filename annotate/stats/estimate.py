@@ -17,6 +17,7 @@ class Reason(StrEnum):
     NO_VARIATION = "All answers are the same, so that chance alone explains the agreement."
     NOT_CONNECTED = "Some models are not compared with the others, or never lose to them or never beat them."
     ONE_SIDED = "The comparisons go one way: some strengths would be without bound."
+    CONFOUNDED = "Style and models always go together, so that what each does cannot be told apart."
     ALL_TIES = "All comparisons are ties."
     NO_REFERENCES = "There are no reference answers."
 

@@ -49,7 +49,7 @@ def simulated(seed: int, n: int = 600, models: int = 5) -> tuple[np.ndarray, ...
     style = draw.normal(size=n)
     d = 0.4 * (first - second) + 0.5 * style
     utility = np.column_stack([d / 2, np.full(n, 0.2), -d / 2]) + draw.gumbel(size=(n, 3))
-    return first, second, utility.argmax(axis=1), draw.integers(60, size=n), draw.integers(20, size=n), style
+    return first, second, utility.argmax(axis=1), draw.integers(60, size=n), draw.integers(20, size=n), style[:, None]
 
 
 def test_baseball_is_as_published():
@@ -145,7 +145,7 @@ def test_who_is_named_first_does_not_matter():
         first, second, outcome, **clusters, rounds=20
     )
     plain = strengths_beside_style(first, second, outcome, style, **clusters)
-    swapped = strengths_beside_style(one, other, result, np.where(turned, -style, style), **clusters)
+    swapped = strengths_beside_style(one, other, result, np.where(turned[:, None], -style, style), **clusters)
     assert swapped.style[0].value == pytest.approx(plain.style[0].value, abs=1e-9)
 
 
@@ -163,6 +163,17 @@ def test_style_is_the_difference_over_the_sum_in_standard_deviations():
     # 3 against 1 word: ½; 1 against 3: −½; no headers anywhere: 0. The deviation of ½, −½ is ½.
     found = style_difference([[3, 0], [1, 0]], [[1, 0], [3, 0]])
     assert found.tolist() == [[1, 0], [-1, 0]]
+
+
+def test_style_that_never_differs_is_left_out_and_style_that_is_the_model_is_explained():
+    first, second, outcome, prompts, raters, style = simulated(5)
+    clusters = {"models": 5, "prompts": prompts, "raters": raters}
+    alone = strengths_beside_style(first, second, outcome, style, **clusters)
+    beside = strengths_beside_style(first, second, outcome, np.column_stack([np.zeros(len(style)), style]), **clusters)
+    assert beside.style[0] == Undefined(Reason.NO_VARIATION, 600)
+    assert beside.style[1].value == pytest.approx(alone.style[0].value, abs=1e-9)
+    longer = (first - second)[:, None].astype(float)  # the higher a model's number, the longer its answers
+    assert strengths_beside_style(first, second, outcome, longer, **clusters) == Undefined(Reason.CONFOUNDED, 600)
 
 
 @pytest.mark.parametrize(

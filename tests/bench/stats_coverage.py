@@ -61,7 +61,7 @@ def estimates(draw: np.random.Generator, raters: int, prompts: int, *, rounds: i
     first, second, outcome, of_prompt, of_rater = comparisons(draw, raters, prompts, VOTES, MODELS)
     fitted = strengths(first, second, outcome, models=MODELS, prompts=of_prompt, raters=of_rater, rounds=rounds)
     assert isinstance(fitted, Strengths)
-    ratings = scores(draw, raters, prompts // 2)
+    ratings = scores(draw, raters, prompts)
     agreement = {
         "ordinal α": krippendorff_alpha(*ratings[:3], "ordinal", prompts=ratings[3], rounds=rounds),
         "interval α": krippendorff_alpha(*ratings[:3], "interval", prompts=ratings[3], rounds=rounds),

@@ -75,7 +75,9 @@ def fits() -> Iterator[tuple[str, float]]:
     expected = choix.opt_pairwise(models, np.column_stack([winner, loser]).tolist(), tol=1e-12)
     yield "Bradley–Terry, choix", apart([e.value / ELO for e in compared.models], expected - expected[0])
     style = draw.normal(size=n)
-    beside = strengths_beside_style(winner, loser, np.zeros(n), style, models=models, prompts=prompts, raters=None)
+    beside = strengths_beside_style(
+        winner, loser, np.zeros(n), style[:, None], models=models, prompts=prompts, raters=None
+    )
     assert isinstance(beside, Strengths)
     one_way = draw.random(n) < 0.5
     design = np.column_stack([np.eye(models)[winner][:, 1:] - np.eye(models)[loser][:, 1:], style])
