@@ -25,6 +25,6 @@ class Command(ServiceCommand):
             path=out.absolute(),
             actor=options["actor"],
             weights=weights,
-            on_progress=lambda stage, done, total: self.tell(stage, done, total, ""),
+            on_progress=self.tenths(),
         )
         self.stdout.write(f"{made.path}\n{made.rows:,} rows, {made.path.stat().st_size / 1e6:.1f} MB, {made.sha256}")

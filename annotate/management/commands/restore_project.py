@@ -19,7 +19,7 @@ class Command(ServiceCommand):
         parser.add_argument("--slug", default="", metavar="NEW", help="its name in addresses, if not the one it had")
 
     def perform(self, *, file: Path, slug: str, **options: Any) -> None:
-        done = restore_project(path=file, slug=slug, actor=options["actor"], on_progress=self._progress())
+        done = restore_project(path=file, slug=slug, actor=options["actor"], on_progress=self.tenths())
         for old, new in done.moved.items():
             self.stdout.write(f"{old} is not here: its model is now {new} in the data folder")
         if done.people:
@@ -28,15 +28,3 @@ class Command(ServiceCommand):
                 f"(manage.py changepassword NAME): {', '.join(done.people[:20])}{', …' * (len(done.people) > 20)}"
             )
         self.stdout.write(f"Restored {done.project.slug}: {done.rows.total():,} rows")
-
-    def _progress(self) -> Any:
-        """Tell of a stage when it begins, and of each tenth of it."""
-        told = ("", -1)
-
-        def on_progress(stage: str, done: int, total: int) -> None:
-            nonlocal told
-            if (now := (stage, 10 * done // max(total, 1))) != told:
-                told = now
-                self.tell(stage, done, total, "")
-
-        return on_progress
