@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeVar
 
 Job = TypeVar("Job")
 
-Loss = Literal["logistic", "hinge", "listwise-hinge", "listmle"]
+Loss = Literal["logistic", "hinge", "listwise-hinge", "listmle", "davidson"]
 Dtype = Literal["auto", "bfloat16", "float32"]
 
 RANKINGS_FILE = "data/rankings.parquet"
@@ -30,6 +30,10 @@ RANKING_COLUMNS = {
     "responses": "list<string>: K >= 2 answers to the same prompt",
     "ranks": "list<int32>: per answer, 1 is best, equal numbers are a tie, null is unranked",
     "weight": "float64: weight of the row in the loss, >= 0",
+}
+OPTIONAL_RANKING_COLUMNS = {
+    "margin": "float64: by how much the score of the preferred answer should be ahead, >= 0; null is 0",
+    "ratings": "list<float64>: per answer an absolute score on any scale, null where there is none",
 }
 
 ANSWERS_FILE = "data/answers.parquet"
@@ -58,7 +62,14 @@ class RewardJob:
     base_model: str
     """Folder of the causal language model whose backbone is used."""
     loss: Loss = "listmle"
-    """Training loss; see :mod:`rewardmodel.losses`."""
+    """Loss on the order of a ranking's answers; see :mod:`rewardmodel.losses`."""
+    relative_weight: float = 1.0
+    """Weight of that loss; 0 leaves it out."""
+    regression_weight: float = 0.0
+    """Weight of the squared error against the ratings, which are first brought to mean 0 and deviation 1; 0 leaves it
+    out."""
+    tie_odds: float = 1.0
+    """Davidson's ν: of two equally good answers, a share of ν / (2 + ν) is a tie."""
     seed: int = 0
     """Seed of initialisation, shuffling and dropout."""
     epochs: int = 2
@@ -108,10 +119,21 @@ class RewardJob:
             "patience",
         ):
             _require(getattr(self, name) >= 1, name, "must be at least 1")
-        for name in ("learning_rate", "max_grad_norm"):
+        for name in ("learning_rate", "max_grad_norm", "tie_odds"):
             _require(getattr(self, name) > 0, name, "must be positive")
-        for name in ("weight_decay", "lora_rank", "centring", "checkpoint_seconds", "threads"):
+        for name in (
+            "relative_weight",
+            "regression_weight",
+            "weight_decay",
+            "lora_rank",
+            "centring",
+            "checkpoint_seconds",
+            "threads",
+        ):
             _require(getattr(self, name) >= 0, name, "must not be negative")
+        _require(
+            self.relative_weight + self.regression_weight > 0, "relative_weight", "and regression_weight are both 0"
+        )
         _require(0 < self.lora_layers <= 1, "lora_layers", "must be above 0 and at most 1")
         _require(0 <= self.warmup <= 1, "warmup", "must lie between 0 and 1")
 

@@ -33,7 +33,7 @@ from rewardmodel.chat import load_tokenizer
 from rewardmodel.contract import SCORES_FILE, JobError, RewardJob, read_spec
 from rewardmodel.data import Ranking, Rankings, read_rankings, training_steps
 from rewardmodel.evaluate import agreement, length_agreement, mean_loss, score_rankings
-from rewardmodel.losses import centring_penalty, pair_margins, ranking_loss
+from rewardmodel.losses import Objective, pair_margins
 from rewardmodel.model import RewardModel, Settings, new_reward_model, resolve_device, resolve_dtype
 from rewardmodel.publish import publish, whole_file
 from rewardmodel.rundir import CheckpointClock, RunDir, Stopped, run_job
@@ -61,6 +61,11 @@ def evaluation_steps(steps_per_epoch: int, epochs: int, per_epoch: int) -> set[i
     return {epoch * steps_per_epoch + end for epoch in range(epochs) for end in ends}
 
 
+def objective_of(job: RewardJob) -> Objective:
+    """What a job asks to be minimised."""
+    return Objective(job.loss, job.relative_weight, job.regression_weight, job.centring, job.tie_odds)
+
+
 def train_step(
     model: RewardModel, rankings: Sequence[Ranking], mean_weight: float, job: RewardJob
 ) -> tuple[float, float]:
@@ -69,6 +74,7 @@ def train_step(
     :param mean_weight: mean weight of all training rankings, so that weights only matter relative to each other.
     :returns: the loss without the centring penalty, and the share of pairs in the rater's order.
     """
+    criterion = objective_of(job)
     loss_sum, right, pairs = 0.0, 0, 0
     for group in split_by_tokens([ranking.tokens for ranking in rankings], job.tokens_per_batch):
         chosen = [rankings[index] for index in group]
@@ -78,15 +84,15 @@ def train_step(
         scores = model(rows).cpu()[places.argsort()]
         objective = torch.zeros(())
         for own, ranking in zip(scores.split([len(r.answers) for r in chosen]), chosen, strict=True):
-            loss = ranking_loss(job.loss, own, ranking.ranks)
+            loss = criterion.loss(own, ranking.ranks, ranking.ratings, ranking.margin)
             share = ranking.weight / (mean_weight * len(rankings))
-            objective = objective + share * (loss + job.centring * centring_penalty(own, ranking.ranks))
+            objective = objective + share * (loss + criterion.penalty(own, ranking.ranks))
             loss_sum += share * loss.item()
             margins = pair_margins(own, ranking.ranks)
             right += int((margins > 0).sum())
             pairs += len(margins)
         objective.backward()
-    return loss_sum, right / pairs
+    return loss_sum, right / max(1, pairs)
 
 
 def fit(run: RunDir, job: RewardJob, model: RewardModel, rankings: Rankings) -> dict[str, Any]:
@@ -163,7 +169,7 @@ def evaluate_on_dev(model: RewardModel, rankings: Rankings, job: RewardJob, stat
     :returns: metrics of the step.
     """
     scores = score_rankings(model, rankings.dev, job.tokens_per_batch)
-    loss = mean_loss(job.loss, rankings.dev, scores)
+    loss = mean_loss(objective_of(job), rankings.dev, scores)
     state.best.evaluations_since += 1
     if loss < state.best.loss:
         state.best = Best(state.step, loss, state.weights.copy())
@@ -191,7 +197,7 @@ def measure(model: RewardModel, rankings: Rankings, job: RewardJob, run: RunDir)
     metrics: dict[str, Any] = {"dev": None, "test": None}
     if rankings.dev:
         scores = score_rankings(model, rankings.dev, job.tokens_per_batch)
-        metrics["dev"] = {"loss": mean_loss(job.loss, rankings.dev, scores), **agreement(rankings.dev, scores)}
+        metrics["dev"] = {"loss": mean_loss(objective_of(job), rankings.dev, scores), **agreement(rankings.dev, scores)}
     scores = score_rankings(model, rankings.test, job.tokens_per_batch) if rankings.test else []
     if rankings.test:
         length_only = length_agreement(rankings.test)
@@ -229,7 +235,7 @@ def train(run: RunDir) -> None:
     device = resolve_device(job.device)
     run.progress("load", message="Reading the rankings and loading the base model.")
     tokenizer = load_tokenizer(job.base_model)
-    rankings = read_rankings(run.path, tokenizer, job.max_tokens)
+    rankings = read_rankings(run.path, tokenizer, job.max_tokens, objective_of(job))
     settings = Settings(base_model=job.base_model, loss=job.loss, max_tokens=job.max_tokens)
     model = new_reward_model(tokenizer, settings, dtype=resolve_dtype(job.dtype, device), device=device, seed=job.seed)
     if job.lora_rank:
