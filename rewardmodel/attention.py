@@ -1,0 +1,158 @@
+"""Attention over rows that lie end to end in one long row without padding, each one prompt with its answers.
+
+A token sees the earlier tokens of the prompt and of its own answer, and itself. On the CPU a short row is two plain
+matrix products under its mask, which beats the fused kernel there; a long row is one fused causal pass over the prompt
+and the first answer and one over each further answer with the prompt's keys before its own, so that its memory stays
+linear. On CUDA it is FlexAttention with a block mask.
+
+Registered with transformers under :data:`IMPLEMENTATION`; called without a layout it is transformers' own SDPA, so
+a backbone that carries it still works everywhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import dropout as dropout_of
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.flex_attention import flex_attention_forward
+from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+IMPLEMENTATION = "hone_tree"
+SHORT_ROW = 512
+"""Tokens up to which a row's attention is computed under a dense mask."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the rows, their prompts and their answers lie in a row of N tokens."""
+
+    rows: tuple[tuple[int, ...], ...]
+    """Of each row the tokens of the prompt, then of each answer."""
+    masks: tuple[tuple[Tensor, ...], ...]
+    """Of each row what is added to logits: of a short one [L, L] of the whole; of a long one, for each further answer,
+    [its tokens, the prompt's and its tokens]."""
+    blocks: Any = None
+    """The same as a block mask of FlexAttention, where that is used."""
+
+
+def lay_out(rows: Sequence[tuple[int, ...]], dtype: torch.dtype, device: torch.device) -> Layout:
+    """Describe rows that lie end to end.
+
+    :param rows: of each row the tokens of the prompt, then of each answer.
+    :param dtype: of the queries.
+    """
+    if device.type == "cuda":
+        return Layout(tuple(rows), (), _block_mask(rows, device))
+    return Layout(tuple(rows), tuple(_masks(row, dtype, device) for row in rows))
+
+
+def _masks(row: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
+    prompt, *answers = row
+    if sum(row) <= SHORT_ROW:
+        mask = torch.full((sum(row), sum(row)), -torch.inf, dtype=dtype, device=device).triu_(1)
+        start = prompt
+        for answer in answers:
+            mask[start : start + answer, prompt:start] = -torch.inf
+            start += answer
+        return (mask,)
+    return tuple(
+        torch.full((answer, prompt + answer), -torch.inf, dtype=dtype, device=device).triu_(prompt + 1)
+        for answer in answers[1:]
+    )
+
+
+def _block_mask(rows: Sequence[tuple[int, ...]], device: torch.device) -> Any:
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    row = torch.repeat_interleave(torch.tensor([sum(sizes) for sizes in rows]))
+    segment = torch.cat([torch.repeat_interleave(torch.tensor(sizes)) for sizes in rows])
+    row, segment = row.to(device), segment.to(device)
+
+    def sees(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        own = (segment[key] == 0) | (segment[key] == segment[query])
+        return (query >= key) & (row[query] == row[key]) & own
+
+    return create_block_mask(sees, B=None, H=None, Q_LEN=len(row), KV_LEN=len(row), device=str(device))
+
+
+def tree_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    layout: Layout | None = None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, Tensor | None]:
+    """Attention in the form that transformers calls.
+
+    :param query: [1, heads, N, d].
+    :param key: [1, key-value heads, N, d]; ``value`` likewise.
+    :param attention_mask: ignored where there is a layout.
+    :returns: [1, N, heads, d], and no weights.
+    """
+    if layout is None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **kwargs)
+    if layout.blocks is not None:
+        return flex_attention_forward(module, query, key, value, layout.blocks, scaling=scaling, dropout=dropout)
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    lengths = [sum(row) for row in layout.rows]
+    parts = zip(
+        *(tensor.split(lengths, dim=2) for tensor in (query, key, value)), layout.rows, layout.masks, strict=True
+    )
+    outputs = [
+        _under_mask(q, k, v, masks[0], dropout, scaling)
+        if sum(row) <= SHORT_ROW
+        else _by_answer(q, k, v, row, masks, dropout, scaling)
+        for q, k, v, row, masks in parts
+    ]
+    return torch.cat(outputs, dim=1), None
+
+
+def _under_mask(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, dropout: float, scaling: float) -> Tensor:
+    """Attention of one short row, [1, L, heads, d]; query heads that share keys are one taller matrix."""
+    _one, heads, length, size = query.shape
+    shared = key.shape[1]
+    taller = (query[0] * scaling).reshape(shared, heads // shared * length, size)
+    logits = torch.bmm(taller, key[0].transpose(1, 2)).view(heads, length, length)
+    weights = dropout_of(logits.add_(mask).softmax(-1), dropout)
+    output = torch.bmm(weights.view(shared, heads // shared * length, length), value[0])
+    return output.view(heads, length, size).transpose(0, 1)[None]
+
+
+def _by_answer(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    row: tuple[int, ...],
+    masks: Sequence[Tensor],
+    dropout: float,
+    scaling: float,
+) -> Tensor:
+    """Attention of one long row, [1, L, heads, d]."""
+    prompt, first, *further = row
+    repeats = query.shape[1] // key.shape[1]
+    key, value = repeat_kv(key, repeats), repeat_kv(value, repeats)
+    queries, keys, values = (tensor.split([prompt + first, *further], dim=2) for tensor in (query, key, value))
+    outputs = [
+        scaled_dot_product_attention(queries[0], keys[0], values[0], dropout_p=dropout, is_causal=True, scale=scaling)
+    ]
+    for number, mask in enumerate(masks, start=1):
+        own_keys, own_values = (torch.cat([part[0][:, :, :prompt], part[number]], dim=2) for part in (keys, values))
+        outputs.append(
+            scaled_dot_product_attention(queries[number], own_keys, own_values, mask, dropout_p=dropout, scale=scaling)
+        )
+    return torch.cat([output.transpose(1, 2) for output in outputs], dim=1)
+
+
+AttentionInterface.register(IMPLEMENTATION, tree_attention)
+AttentionMaskInterface.register(IMPLEMENTATION, sdpa_mask)
