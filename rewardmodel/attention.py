@@ -25,8 +25,12 @@ from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_f
 from transformers.masking_utils import sdpa_mask
 
 IMPLEMENTATION = "hone_tree"
-SHORT_ROW = 512
+SHORT_ROW = 1024
 """Tokens up to which a row's attention is computed under a dense mask."""
+ONE_BLOCK = 320
+"""Tokens up to which that is one product of all queries and all keys."""
+BLOCK = 128
+"""Queries of a longer row that are computed at once, over the keys up to the last of them."""
 
 
 @dataclass(frozen=True)
@@ -119,14 +123,24 @@ def tree_attention(
 
 
 def _under_mask(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, dropout: float, scaling: float) -> Tensor:
-    """Attention of one short row, [1, L, heads, d]; query heads that share keys are one taller matrix."""
+    """Attention of one short row, [1, L, heads, d], a block of queries after the other.
+
+    The query heads that share keys are one taller matrix.
+    """
     _one, heads, length, size = query.shape
     shared = key.shape[1]
-    taller = (query[0] * scaling).reshape(shared, heads // shared * length, size)
-    logits = torch.bmm(taller, key[0].transpose(1, 2)).view(heads, length, length)
-    weights = dropout_of(logits.add_(mask).softmax(-1), dropout)
-    output = torch.bmm(weights.view(shared, heads // shared * length, length), value[0])
-    return output.view(heads, length, size).transpose(0, 1)[None]
+    queries = (query[0] * scaling).view(shared, heads // shared, length, size)
+    keys, values = key[0].transpose(1, 2), value[0]
+    outputs = []
+    step = length if length <= ONE_BLOCK else BLOCK
+    for start in range(0, length, step):
+        end = min(start + step, length)
+        block = queries[:, :, start:end].reshape(shared, -1, size)
+        logits = torch.bmm(block, keys[:, :, :end]).view(heads, end - start, end)
+        weights = dropout_of(logits.add_(mask[start:end, :end]).softmax(-1), dropout)
+        output = torch.bmm(weights.view(shared, -1, end), values[:, :end])
+        outputs.append(output.view(heads, end - start, size).transpose(0, 1))
+    return torch.cat(outputs)[None]
 
 
 def _by_answer(

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from rewardmodel.contract import JobError, RewardJob
 
 WEIGHTS, OPTIMISER, BEST, COUNTERS = "weights.safetensors", "optimiser.safetensors", "best.safetensors", "state.json"
-VALUES_AT_ONCE = 1 << 23
-"""Gradients that are held in float32 at once, unless one parameter has more."""
+VALUES_AT_ONCE = 1 << 21
+"""Gradients that are held in float32 at once, unless one parameter has more: few enough to stay in the cache."""
 
 
 class MasterWeights:
@@ -53,11 +53,13 @@ class MasterWeights:
         norms = [torch.linalg.vector_norm(p.grad, dtype=torch.float32) for p in self.parameters if p.grad is not None]
         norm = torch.linalg.vector_norm(torch.stack(norms)).item()
         if math.isfinite(norm):
-            shrink = min(1.0, self.max_grad_norm / (norm + 1e-6))
+            # The optimiser divides the gradients by it while it goes over them.
+            divisor = torch.tensor(max(1.0, (norm + 1e-6) / self.max_grad_norm), device=self.masters[0].device)
+            self.optimizer.grad_scale = divisor  # type: ignore[attr-defined]
             self.optimizer.param_groups[0]["lr"] = learning_rate
             for group in self._groups():
                 for index in group:
-                    self.masters[index].grad = self.parameters[index].grad.float().mul_(shrink)  # type: ignore[union-attr]
+                    self.masters[index].grad = self.parameters[index].grad.float()  # type: ignore[union-attr]
                 self.optimizer.step()
                 for index in group:
                     self.masters[index].grad = None

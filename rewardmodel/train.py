@@ -23,6 +23,7 @@ import time
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -78,6 +79,16 @@ def train_member(
     return model, training
 
 
+def publish_member(folder: Path, model: RewardModel, figures: dict[str, Any]) -> None:
+    """Keep a finished model of an ensemble, with the figures of its training, for when all are."""
+
+    def fill(temporary: Path) -> None:
+        model.save(temporary)
+        (temporary / TRAINING_FILE).write_text(json.dumps(figures))
+
+    publish(folder, fill)
+
+
 def train_ensemble(
     run: RunDir, job: RewardJob, tokenizer: Any, rankings: Rankings
 ) -> tuple[RewardModel, list[dict[str, Any]]]:
@@ -90,14 +101,7 @@ def train_ensemble(
         try:
             verify(folder)
         except BrokenFolder:
-            model, figures = train_member(run, job, tokenizer, rankings, member)
-
-            def fill(temporary: Path, model: RewardModel = model, figures: dict[str, Any] = figures) -> None:
-                model.save(temporary)
-                (temporary / TRAINING_FILE).write_text(json.dumps(figures))
-
-            publish(folder, fill)
-            del model
+            publish_member(folder, *train_member(run, job, tokenizer, rankings, member))
     device = resolve_device(job.device)
     dtype = resolve_dtype(job.dtype, device)
     joined = ensemble.join([load_reward_model(folder, dtype=dtype, device=device) for folder in folders])
@@ -124,6 +128,8 @@ def train(run: RunDir) -> None:
 
     run.progress("evaluate", message="Scoring the dev and test rankings.")
     metrics = measure(model, rankings, job.tokens_per_batch, run.path)
+    if metrics["dev"]:
+        metrics["dev"]["loss"] = fmean(member["dev_loss"] for member in trainings)
     evaluated = time.monotonic()
 
     run.progress("save", message="Saving the reward model.")
@@ -134,7 +140,13 @@ def train(run: RunDir) -> None:
             "kind": "train_reward",
             "model": MODEL_FOLDER,
             "manifest_sha256": manifest,
-            "metrics": {**metrics, "training": trainings[0], "members": trainings, "score_mean": model.settings.mean},
+            "metrics": {
+                **metrics,
+                "training": trainings[0],
+                "members": trainings,
+                "score_mean": model.settings.mean,
+                "score_scale": fmean(member["score_scale"] for member in trainings),
+            },
             "seconds": {
                 "load": loaded - started,
                 "train": trained - loaded,

@@ -60,9 +60,15 @@ def dense_mask() -> torch.Tensor:
     )
 
 
-@pytest.mark.parametrize("longest", [0, 6, 512], ids=["by answer", "both", "under masks"])
-def test_attention_is_that_under_the_dense_mask_with_its_gradients(monkeypatch, longest):
-    monkeypatch.setattr(attention, "SHORT_ROW", longest)
+@pytest.mark.parametrize(
+    ("short_row", "one_block"),
+    [(0, 0), (6, 320), (512, 320), (512, 0)],
+    ids=["by answer", "both", "under masks", "by blocks"],
+)
+def test_attention_is_that_under_the_dense_mask_with_its_gradients(monkeypatch, short_row, one_block):
+    monkeypatch.setattr(attention, "SHORT_ROW", short_row)
+    monkeypatch.setattr(attention, "ONE_BLOCK", one_block)
+    monkeypatch.setattr(attention, "BLOCK", 3)
     mask = dense_mask()
     generator = torch.Generator().manual_seed(0)
     query, key, value = (

@@ -140,7 +140,8 @@ def test_plain_transformers_gives_the_published_test_scores(trained):
 
 def test_scores_of_training_answers_have_mean_zero_and_deviation_one(tiny_model, tmp_path):
     rows = polite_rankings({"train": 30})
-    run_in_process(write_run(tmp_path, rows, **job(tiny_model)))
+    metrics = run_in_process(write_run(tmp_path, rows, **job(tiny_model)))["metrics"]
+    assert metrics["score_scale"] > 0
     model = load_reward_model(tmp_path / "output" / "model", dtype="float32", device="cpu")
     values = model.score([(row["messages"], text) for row in rows for text in row["responses"]])
     assert values.mean().item() == pytest.approx(0, abs=1e-4)
@@ -193,7 +194,7 @@ def test_the_weights_with_the_lowest_dev_loss_are_kept(tiny_model, tmp_path):
     best = min(evaluated, key=evaluated.get)
     training = result["metrics"]["training"]
     assert training["best_step"] == best < max(evaluated)
-    assert training["dev_loss"] == evaluated[best]
+    assert training["dev_loss"] == result["metrics"]["dev"]["loss"] == evaluated[best]
     rows = [row for row in polite_rankings() if row["split"] == "dev"]
     model = load_reward_model(run / "output" / "model", dtype="float32", device="cpu")
     wins = [
