@@ -1,6 +1,7 @@
 """Attention over rows that lie end to end in one long row without padding, each one prompt with its answers.
 
-A token sees the earlier tokens of the prompt and of its own answer, and itself. On the CPU a short row is two plain
+A token sees the earlier tokens of the prompt and of its own answer, and itself; what all prompts begin with, such as a
+system prompt, lies there once, before all rows, and is seen by all. On the CPU a short row is two plain
 matrix products under its mask, which beats the fused kernel there; a long row is one fused causal pass over the prompt
 and the first answer and one over each further answer with the prompt's keys before its own, so that its memory stays
 linear. On CUDA it is FlexAttention with a block mask.
@@ -37,51 +38,57 @@ BLOCK = 128
 class Layout:
     """Where the rows, their prompts and their answers lie in a row of N tokens."""
 
+    common: int
+    """Tokens that come before all rows; 0 where a row is a long one."""
     rows: tuple[tuple[int, ...], ...]
     """Of each row the tokens of the prompt, then of each answer."""
     masks: tuple[tuple[Tensor, ...], ...]
-    """Of each row what is added to logits: of a short one [L, L] of the whole; of a long one, for each further answer,
-    [its tokens, the prompt's and its tokens]."""
+    """Of each row what is added to logits: of a short one [L, common + L]; of a long one, for each further answer, [its
+    tokens, the prompt's and its tokens]."""
     blocks: Any = None
     """The same as a block mask of FlexAttention, where that is used."""
 
 
-def lay_out(rows: Sequence[tuple[int, ...]], dtype: torch.dtype, device: torch.device) -> Layout:
+def lay_out(common: int, rows: Sequence[tuple[int, ...]], dtype: torch.dtype, device: torch.device) -> Layout:
     """Describe rows that lie end to end.
 
+    :param common: tokens that come before all rows; 0 unless all rows are short.
     :param rows: of each row the tokens of the prompt, then of each answer.
     :param dtype: of the queries.
     """
     if device.type == "cuda":
-        return Layout(tuple(rows), (), _block_mask(rows, device))
-    return Layout(tuple(rows), tuple(_masks(row, dtype, device) for row in rows))
+        return Layout(common, tuple(rows), (), _block_mask(common, rows, device))
+    return Layout(common, tuple(rows), tuple(_masks(common, row, dtype, device) for row in rows))
 
 
-def _masks(row: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
+def _masks(common: int, row: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
     prompt, *answers = row
     if sum(row) <= SHORT_ROW:
-        mask = torch.full((sum(row), sum(row)), -torch.inf, dtype=dtype, device=device).triu_(1)
+        mask = _later_hidden(sum(row), common, dtype, device)
         start = prompt
         for answer in answers:
-            mask[start : start + answer, prompt:start] = -torch.inf
+            mask[start : start + answer, common + prompt : common + start] = -torch.inf
             start += answer
         return (mask,)
-    return tuple(
-        torch.full((answer, prompt + answer), -torch.inf, dtype=dtype, device=device).triu_(prompt + 1)
-        for answer in answers[1:]
-    )
+    return tuple(_later_hidden(answer, prompt, dtype, device) for answer in answers[1:])
 
 
-def _block_mask(rows: Sequence[tuple[int, ...]], device: torch.device) -> Any:
+def _later_hidden(length: int, before: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A causal mask of queries that have keys before them, [length, before + length]."""
+    return torch.full((length, before + length), -torch.inf, dtype=dtype, device=device).triu_(before + 1)
+
+
+def _block_mask(common: int, rows: Sequence[tuple[int, ...]], device: torch.device) -> Any:
     from torch.nn.attention.flex_attention import create_block_mask
 
-    row = torch.repeat_interleave(torch.tensor([sum(sizes) for sizes in rows]))
-    segment = torch.cat([torch.repeat_interleave(torch.tensor(sizes)) for sizes in rows])
-    row, segment = row.to(device), segment.to(device)
+    lengths = torch.tensor([common, *(sum(sizes) for sizes in rows)])
+    row = torch.repeat_interleave(lengths).to(device)
+    segments = [torch.zeros(common, dtype=torch.int64), *(torch.repeat_interleave(torch.tensor(own)) for own in rows)]
+    segment = torch.cat(segments).to(device)
 
     def sees(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         own = (segment[key] == 0) | (segment[key] == segment[query])
-        return (query >= key) & (row[query] == row[key]) & own
+        return (query >= key) & ((row[query] == row[key]) & own | (row[key] == 0))
 
     return create_block_mask(sees, B=None, H=None, Q_LEN=len(row), KV_LEN=len(row), device=str(device))
 
@@ -109,16 +116,19 @@ def tree_attention(
     if layout.blocks is not None:
         return flex_attention_forward(module, query, key, value, layout.blocks, scaling=scaling, dropout=dropout)
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-    lengths = [sum(row) for row in layout.rows]
-    parts = zip(
-        *(tensor.split(lengths, dim=2) for tensor in (query, key, value)), layout.rows, layout.masks, strict=True
-    )
-    outputs = [
-        _under_mask(q, k, v, masks[0], dropout, scaling)
-        if sum(row) <= SHORT_ROW
-        else _by_answer(q, k, v, row, masks, dropout, scaling)
-        for q, k, v, row, masks in parts
-    ]
+    lengths = [layout.common, *(sum(row) for row in layout.rows)]
+    (q, *queries), (k, *keys), (v, *values) = (tensor.split(lengths, dim=2) for tensor in (query, key, value))
+    outputs = []
+    if layout.common:
+        causal = _later_hidden(layout.common, 0, query.dtype, query.device)
+        outputs.append(_under_mask(q, k, v, causal, dropout, scaling))
+        keys = [torch.cat([k, own], dim=2) for own in keys]
+        values = [torch.cat([v, own], dim=2) for own in values]
+    for q, k, v, row, masks in zip(queries, keys, values, layout.rows, layout.masks, strict=True):
+        if sum(row) <= SHORT_ROW:
+            outputs.append(_under_mask(q, k, v, masks[0], dropout, scaling))
+        else:
+            outputs.append(_by_answer(q, k, v, row, masks, dropout, scaling))
     return torch.cat(outputs, dim=1), None
 
 
@@ -126,9 +136,11 @@ def _under_mask(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, dropout
     """Attention of one short row, [1, L, heads, d], a block of queries after the other.
 
     The query heads that share keys are one taller matrix.
+
+    :param mask: [L, keys], of which the last L are the row's own.
     """
     _one, heads, length, size = query.shape
-    shared = key.shape[1]
+    shared, before = key.shape[1], key.shape[2] - length
     queries = (query[0] * scaling).view(shared, heads // shared, length, size)
     keys, values = key[0].transpose(1, 2), value[0]
     outputs = []
@@ -136,9 +148,10 @@ def _under_mask(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, dropout
     for start in range(0, length, step):
         end = min(start + step, length)
         block = queries[:, :, start:end].reshape(shared, -1, size)
-        logits = torch.bmm(block, keys[:, :, :end]).view(heads, end - start, end)
-        weights = dropout_of(logits.add_(mask[start:end, :end]).softmax(-1), dropout)
-        output = torch.bmm(weights.view(shared, -1, end), values[:, :end])
+        seen = before + end
+        logits = torch.bmm(block, keys[:, :, :seen]).view(heads, end - start, seen)
+        weights = dropout_of(logits.add_(mask[start:end, :seen]).softmax(-1), dropout)
+        output = torch.bmm(weights.view(shared, -1, seen), values[:, :seen])
         outputs.append(output.view(heads, end - start, size).transpose(0, 1))
     return torch.cat(outputs)[None]
 

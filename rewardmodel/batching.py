@@ -113,7 +113,7 @@ def split_evenly(sizes: Sequence[int], budget: int) -> list[list[int]]:
 
 @dataclass(frozen=True)
 class Flat:
-    """Rows end to end, N tokens in all."""
+    """Rows end to end, N tokens in all, after what all their prompts begin with."""
 
     input_ids: Tensor
     """[1, N] int64."""
@@ -121,29 +121,43 @@ class Flat:
     """[1, N] int64: distance from the start of the own prompt."""
     last: Tensor
     """[answers] int64: the place of each answer's last token."""
+    common: int
+    """Tokens that all prompts begin with; they lie there once."""
     sizes: tuple[tuple[int, ...], ...]
-    """Of each row the tokens of the prompt, then of each answer."""
+    """Of each row the tokens of the rest of the prompt, then of each answer."""
 
 
-def flatten(rows: Sequence[Row], device: torch.device) -> Flat:
-    """Lay rows end to end and note where each answer ends."""
-    ids: list[int] = []
-    positions: list[int] = []
+def flatten(rows: Sequence[Row], longest_sharing: int, device: torch.device) -> Flat:
+    """Lay rows end to end and note where each answer ends.
+
+    :param longest_sharing: where a row has more tokens, nothing is taken out before the rows.
+    """
+    shared = len(rows) > 1 and max(row.tokens for row in rows) <= longest_sharing
+    common = _common_beginning([row.prompt for row in rows]) if shared else 0
+    ids = list(rows[0].prompt[:common])
+    positions = list(range(common))
     last: list[int] = []
     for row in rows:
-        ids += row.prompt
-        positions += range(len(row.prompt))
+        ids += row.prompt[common:]
+        positions += range(common, len(row.prompt))
         for response in row.responses:
             ids += response
             positions += range(len(row.prompt), len(row.prompt) + len(response))
             last.append(len(ids) - 1)
-    sizes = tuple((len(row.prompt), *map(len, row.responses)) for row in rows)
     return Flat(
         torch.tensor([ids], device=device),
         torch.tensor([positions], device=device),
         torch.tensor(last, device=device),
-        sizes,
+        common,
+        tuple((len(row.prompt) - common, *map(len, row.responses)) for row in rows),
     )
+
+
+def _common_beginning(prompts: Sequence[tuple[int, ...]]) -> int:
+    """How many tokens all prompts begin with: as many as the first and the last in order of content."""
+    first, last = min(prompts), max(prompts)
+    differ = (place for place, (one, other) in enumerate(zip(first, last, strict=False)) if one != other)
+    return next(differ, min(len(first), len(last)))
 
 
 def collate(rows: Sequence[Row], pad_id: int, device: torch.device) -> Batch:

@@ -19,8 +19,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from rewardmodel import ensemble
-from rewardmodel.attention import IMPLEMENTATION, lay_out
+from rewardmodel import attention, ensemble
 from rewardmodel.backbone import (
     block_number,
     check_length,
@@ -48,7 +47,7 @@ class RewardModel(nn.Module):
         self.members: list[dict[str, Tensor]] = []
         """Of each further member the backbone's weights in which it differs, by name."""
         if settings.shares_prompts:
-            backbone.set_attn_implementation(IMPLEMENTATION)
+            backbone.set_attn_implementation(attention.IMPLEMENTATION)
 
     @property
     def device(self) -> torch.device:
@@ -79,13 +78,13 @@ class RewardModel(nn.Module):
 
     def _flat_states(self, rows: Sequence[Row]) -> Tensor:
         """A decoder's state at the last token of each answer, from one row without padding, [answers, hidden size]."""
-        flat = flatten(rows, self.device)
+        flat = flatten(rows, attention.SHORT_ROW, self.device)
         no_mask = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=self.device)  # four axes: transformers makes no other
         output = self.trunk(
             input_ids=flat.input_ids,
             position_ids=flat.position_ids,
             attention_mask=no_mask,
-            layout=lay_out(flat.sizes, self.head.weight.dtype, self.device),
+            layout=attention.lay_out(flat.common, flat.sizes, self.head.weight.dtype, self.device),
             use_cache=False,
         )
         return output.last_hidden_state[0, flat.last]
@@ -111,7 +110,7 @@ class RewardModel(nn.Module):
         self.eval()
         with torch.inference_mode():
             separate = self._padded_states(pack(answers, False, len(ids)))
-            self.backbone.set_attn_implementation(IMPLEMENTATION)
+            self.backbone.set_attn_implementation(attention.IMPLEMENTATION)
             shared = self._flat_states(pack(answers, True, len(ids)))
         self.settings.shares_prompts = bool((shared - separate).norm() <= 1e-4 * separate.norm())
         if not self.settings.shares_prompts:
