@@ -36,7 +36,8 @@ def main(run: RunDir) -> None:
     from policy.actor import Actor
     from policy.ppo import improve
     from policy.rollout import TokenPrompt
-    from rewardmodel.model import load_reward_model, resolve_device, resolve_dtype
+    from rewardmodel.hardware import resolve_device, resolve_dtype
+    from rewardmodel.model import load_reward_model
 
     logging.disable_progress_bar()
     if job.threads:

@@ -1,13 +1,15 @@
-"""How answers become padded batches: a prompt shared by several answers is encoded once.
+"""How answers become batches: a prompt shared by several answers is encoded once.
 
 A row holds one prompt and one or more of its answers, ``[prompt | answer A | answer B …]``. Each
 answer sees the prompt and itself, and its positions go on from the prompt's end, so a decoder's
-states are those of separate rows. Rows are padded on the right; which token is an answer's last
-follows from lengths, never from the padding id, because a model may pad with its end token.
+states are those of separate rows. Rows lie end to end in one long row (:func:`flatten`) or are padded
+on the right (:func:`collate`); which token is an answer's last follows from lengths, never from the
+padding id, because a model may pad with its end token.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -85,6 +87,77 @@ def split_by_tokens(sizes: Sequence[int], budget: int) -> list[list[int]]:
         else:
             groups.append([index])
     return groups
+
+
+def split_evenly(sizes: Sequence[int], budget: int) -> list[list[int]]:
+    """Cut items into as few groups as keep within a budget without padding, of sums as equal as may be.
+
+    The largest item left goes to the lightest group (Graham 1969, longest processing time first).
+
+    :param sizes: tokens of each item; an item larger than the budget becomes a group of its own.
+    :param budget: most tokens of a group.
+    :returns: groups of indices, none empty.
+    """
+    fewest = max(1, math.ceil(sum(min(size, budget) for size in sizes) / budget))
+    for count in range(fewest, len(sizes) + 1):
+        groups: list[list[int]] = [[] for _group in range(count)]
+        sums = [0] * count
+        for index in sorted(range(len(sizes)), key=lambda i: -sizes[i]):
+            lightest = sums.index(min(sums))
+            groups[lightest].append(index)
+            sums[lightest] += sizes[index]
+        if all(total <= budget or len(group) == 1 for total, group in zip(sums, groups, strict=True)):
+            return [group for group in groups if group]
+    return [[index] for index in range(len(sizes))]
+
+
+@dataclass(frozen=True)
+class Flat:
+    """Rows end to end, N tokens in all, after what all their prompts begin with."""
+
+    input_ids: Tensor
+    """[1, N] int64."""
+    position_ids: Tensor
+    """[1, N] int64: distance from the start of the own prompt."""
+    last: Tensor
+    """[answers] int64: the place of each answer's last token."""
+    common: int
+    """Tokens that all prompts begin with; they lie there once."""
+    sizes: tuple[tuple[int, ...], ...]
+    """Of each row the tokens of the rest of the prompt, then of each answer."""
+
+
+def flatten(rows: Sequence[Row], longest_sharing: int, device: torch.device) -> Flat:
+    """Lay rows end to end and note where each answer ends.
+
+    :param longest_sharing: where a row has more tokens, nothing is taken out before the rows.
+    """
+    shared = len(rows) > 1 and max(row.tokens for row in rows) <= longest_sharing
+    common = _common_beginning([row.prompt for row in rows]) if shared else 0
+    ids = list(rows[0].prompt[:common])
+    positions = list(range(common))
+    last: list[int] = []
+    for row in rows:
+        ids += row.prompt[common:]
+        positions += range(common, len(row.prompt))
+        for response in row.responses:
+            ids += response
+            positions += range(len(row.prompt), len(row.prompt) + len(response))
+            last.append(len(ids) - 1)
+    return Flat(
+        torch.tensor([ids], device=device),
+        torch.tensor([positions], device=device),
+        torch.tensor(last, device=device),
+        common,
+        tuple((len(row.prompt) - common, *map(len, row.responses)) for row in rows),
+    )
+
+
+def _common_beginning(prompts: Sequence[tuple[int, ...]]) -> int:
+    """How many tokens all prompts begin with: as many as the first and the last in order of content."""
+    first, last = min(prompts), max(prompts)
+    differ = (place for place, (one, other) in enumerate(zip(first, last, strict=False)) if one != other)
+    return next(differ, min(len(first), len(last)))
 
 
 def collate(rows: Sequence[Row], pad_id: int, device: torch.device) -> Batch:

@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeVar
 
 Job = TypeVar("Job")
 
-Loss = Literal["logistic", "hinge", "listwise-hinge", "listmle"]
+Loss = Literal["logistic", "hinge", "listwise-hinge", "listmle", "davidson"]
 Dtype = Literal["auto", "bfloat16", "float32"]
 
 RANKINGS_FILE = "data/rankings.parquet"
@@ -31,6 +31,10 @@ RANKING_COLUMNS = {
     "ranks": "list<int32>: per answer, 1 is best, equal numbers are a tie, null is unranked",
     "weight": "float64: weight of the row in the loss, >= 0",
 }
+OPTIONAL_RANKING_COLUMNS = {
+    "margin": "float64: by how much the score of the preferred answer should be ahead, >= 0; null is 0",
+    "ratings": "list<float64>: per answer an absolute score on any scale, null where there is none",
+}
 
 ANSWERS_FILE = "data/answers.parquet"
 ANSWER_COLUMNS = {
@@ -39,12 +43,29 @@ ANSWER_COLUMNS = {
     "responses": "list<string>: answers to that prompt",
 }
 
-SCORES_FILE = "output/test_scores.parquet"
 SCORE_COLUMNS = {
-    "row_id": "string: as in the rankings or answers",
+    "row_id": "string: as in the answers",
     "index": "int32: position of the answer in `responses`",
-    "score": "float64: the reward model's scaled score",
+    "score": "float64: the reward model's scaled score; of an ensemble the mean over its members",
+    "variance": "float64: variance of the members' scores, divided by their number; null for a single model",
 }
+
+PREDICTIONS_FILE = "output/predictions.parquet"
+PREDICTION_COLUMNS = {
+    "row_id": "string: as in the rankings",
+    "prompt_id": "string: as in the rankings",
+    "split": "string: dev or test; dev has chosen weights and temperature, so report on test alone",
+    "index": "int32: position of the answer in `responses`",
+    "rank": "int32: as in the rankings, null is unranked",
+    "score": SCORE_COLUMNS["score"],
+    "variance": SCORE_COLUMNS["variance"],
+    "members": "list<float64>: each member's score, in the order of the seeds: job.seed, job.seed + 1, …",
+    "characters": "int32: length of the answer's text",
+    "tokens": "int32: tokens of the answer that were scored, end token included",
+    "prompt_tokens": "int32: tokens of the prompt that were scored",
+    "cut": "int32: tokens of prompt and answer that did not fit max_tokens",
+}
+"""What the model of a training run says of the answers of dev and test: one row for each answer of each ranking."""
 
 
 class JobError(ValueError):
@@ -58,7 +79,14 @@ class RewardJob:
     base_model: str
     """Folder of the causal language model whose backbone is used."""
     loss: Loss = "listmle"
-    """Training loss; see :mod:`rewardmodel.losses`."""
+    """Loss on the order of a ranking's answers; see :mod:`rewardmodel.losses`."""
+    relative_weight: float = 1.0
+    """Weight of that loss; 0 leaves it out."""
+    regression_weight: float = 0.0
+    """Weight of the squared error against the ratings, which are first brought to mean 0 and deviation 1; 0 leaves it
+    out."""
+    tie_odds: float = 1.0
+    """Davidson's ν: of two equally good answers, a share of ν / (2 + ν) is a tie."""
     seed: int = 0
     """Seed of initialisation, shuffling and dropout."""
     epochs: int = 2
@@ -75,6 +103,13 @@ class RewardJob:
     """Scale of the adapters: their output is multiplied by alpha / rank."""
     lora_layers: float = 0.5
     """Share of the backbone's layers, counted from the top, that carry adapters, above 0 and at most 1."""
+    members: int = 1
+    """Models of an ensemble, trained one after the other with the seeds seed, seed + 1, …; from 2 on a score has a
+    variance."""
+    variance_penalty: float = 0.0
+    """λ: an ensemble used as a reward gives mean − λ·variance."""
+    gradient_checkpointing: bool = False
+    """Compute each block again in the backward pass instead of keeping its activations: less memory, a third slower."""
     rankings_per_step: int = 4
     """Rankings whose gradients make one optimiser step."""
     centring: float = 0.01
@@ -83,8 +118,8 @@ class RewardJob:
     """Gradients are clipped to this global 2-norm."""
     max_tokens: int = 1024
     """Longest prompt plus response in tokens; longer prompts lose their beginning."""
-    tokens_per_batch: int = 2048
-    """Most tokens, padding included, in one forward and backward pass."""
+    tokens_per_batch: int = 1024
+    """Most tokens, padding included, in one forward and backward pass; what is longer by itself makes one alone."""
     evaluations_per_epoch: int = 2
     """How often the dev loss is taken in one epoch."""
     patience: int = 2
@@ -106,12 +141,25 @@ class RewardJob:
             "tokens_per_batch",
             "evaluations_per_epoch",
             "patience",
+            "members",
         ):
             _require(getattr(self, name) >= 1, name, "must be at least 1")
-        for name in ("learning_rate", "max_grad_norm"):
+        for name in ("learning_rate", "max_grad_norm", "tie_odds"):
             _require(getattr(self, name) > 0, name, "must be positive")
-        for name in ("weight_decay", "lora_rank", "centring", "checkpoint_seconds", "threads"):
+        for name in (
+            "relative_weight",
+            "regression_weight",
+            "weight_decay",
+            "lora_rank",
+            "centring",
+            "variance_penalty",
+            "checkpoint_seconds",
+            "threads",
+        ):
             _require(getattr(self, name) >= 0, name, "must not be negative")
+        _require(
+            self.relative_weight + self.regression_weight > 0, "relative_weight", "and regression_weight are both 0"
+        )
         _require(0 < self.lora_layers <= 1, "lora_layers", "must be above 0 and at most 1")
         _require(0 <= self.warmup <= 1, "warmup", "must lie between 0 and 1")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from rewardmodel.chat import Answer, tokenize_answer
-from rewardmodel.contract import RANKING_COLUMNS, RANKINGS_FILE, JobError
+from rewardmodel.contract import OPTIONAL_RANKING_COLUMNS, RANKING_COLUMNS, RANKINGS_FILE, JobError
+from rewardmodel.losses import Objective, preferred_pairs
 
 SPLITS = ("train", "dev", "test")
 WINDOW_STEPS = 8
@@ -34,6 +35,10 @@ class Ranking:
     """Weight of the row in the loss."""
     characters: tuple[int, ...]
     """Length of each answer's text."""
+    ratings: Tensor
+    """[K] float64: absolute scores with mean 0 and deviation 1 over the training rows, NaN where there is none."""
+    margin: float = 0.0
+    """By how much the preferred answer's score should be ahead."""
 
     @property
     def tokens(self) -> int:
@@ -52,15 +57,17 @@ class Rankings:
     """Rows left out and answers cut, by reason."""
 
 
-def read_rankings(run_path: Path, tokenizer: Any, max_tokens: int) -> Rankings:
+def read_rankings(run_path: Path, tokenizer: Any, max_tokens: int, objective: Objective | None = None) -> Rankings:
     """Read and check ``data/rankings.parquet`` of a run directory.
 
-    Rows that prefer nothing (all ties, or fewer than two answers ranked) or weigh nothing are left
-    out and counted.
+    Rows that say nothing to the objective (all ties, or fewer than two answers ranked, and no ratings
+    that it wants) or weigh nothing are left out and counted.
 
     :param max_tokens: longest prompt plus answer; longer prompts lose their beginning.
+    :param objective: what training minimises; ListMLE when None.
     :raises JobError: naming the row and what is wrong with it, or that nothing is left to train on.
     """
+    objective = objective or Objective()
     splits: dict[str, list[Ranking]] = {split: [] for split in SPLITS}
     counts = {"without_preference": 0, "without_weight": 0, "prompts_cut": 0, "answers_cut": 0}
     split_of: dict[str, str] = {}
@@ -73,18 +80,43 @@ def read_rankings(run_path: Path, tokenizer: Any, max_tokens: int) -> Rankings:
                 f"Prompt {row['prompt_id']} is in the splits {known} and {row['split']} of {RANKINGS_FILE}; "
                 "a prompt must lie in one split only."
             )
-        if not _prefers_something(row["ranks"]):
+        ranks, ratings = _ranks(row), _ratings(row)
+        if not objective.learns_from(ranks, ratings):
             counts["without_preference"] += 1
         elif row["weight"] == 0:
             counts["without_weight"] += 1
         else:
-            ranking = _tokenize(row, tokenizer, max_tokens)
+            ranking = _tokenize(row, tokenizer, max_tokens, ranks, ratings)
             counts["prompts_cut"] += any(answer.prompt_cut for answer in ranking.answers)
             counts["answers_cut"] += sum(answer.response_cut > 0 for answer in ranking.answers)
             splits[row["split"]].append(ranking)
     if not splits["train"]:
         raise JobError(_why_nothing_to_train(rows, counts))
+    mean, deviation = _check_training_rows(splits["train"], objective)
+    for split, found in splits.items():
+        splits[split] = [replace(ranking, ratings=(ranking.ratings - mean) / deviation) for ranking in found]
     return Rankings(splits["train"], splits["dev"], splits["test"], counts)
+
+
+def _check_training_rows(rankings: Sequence[Ranking], objective: Objective) -> tuple[float, float]:
+    """Refuse rows that all say the same.
+
+    :returns: mean and standard deviation of the ratings.
+    :raises JobError: when no answer is preferred, or all ratings are equal, and the objective learns from nothing else.
+    """
+    ratings = torch.cat([ranking.ratings for ranking in rankings])
+    rated = ratings[~ratings.isnan()]
+    deviation = rated.std(correction=0).item() if len(rated) else 0.0
+    if objective.regression_weight > 0 and deviation == 0:
+        raise JobError(
+            f"The {len(rated)} ratings of train answers in {RANKINGS_FILE} are all equal, so there is nothing to learn "
+            "from them: collect others, or set regression_weight to 0."
+        )
+    if objective.regression_weight == 0 and not any(len(preferred_pairs(ranking.ranks)[0]) for ranking in rankings):
+        raise JobError(
+            f"All {len(rankings)} train rankings in {RANKINGS_FILE} are ties, so there is nothing to learn from them."
+        )
+    return (rated.mean().item(), deviation) if deviation > 0 else (0.0, 1.0)
 
 
 def _read_table(path: Path) -> list[dict[str, Any]]:
@@ -97,7 +129,9 @@ def _read_table(path: Path) -> list[dict[str, Any]]:
     missing = [name for name in RANKING_COLUMNS if name not in table.column_names]
     if missing:
         raise JobError(f"{path} lacks the column {missing[0]}: {RANKING_COLUMNS[missing[0]]}.")
-    return table.select(list(RANKING_COLUMNS)).to_pylist()
+    known = [*RANKING_COLUMNS, *(name for name in OPTIONAL_RANKING_COLUMNS if name in table.column_names)]
+    rows: list[dict[str, Any]] = table.select(known).to_pylist()
+    return rows
 
 
 def _check_row(row: dict[str, Any], place: str) -> None:
@@ -118,11 +152,22 @@ def _check_row(row: dict[str, Any], place: str) -> None:
         raise JobError(f"{place} has the weight {row['weight']}; it must be a number of at least 0.")
     if any(not message or message["role"] is None or message["content"] is None for message in row["messages"]):
         raise JobError(f"{place} has a message without role or content.")
+    if not 0 <= (row.get("margin") or 0.0) < math.inf:
+        raise JobError(f"{place} has the margin {row['margin']}; it must be a number of at least 0.")
+    ratings = row.get("ratings")
+    if ratings is not None and len(ratings) != len(row["responses"]):
+        raise JobError(f"{place} has {len(row['responses'])} responses but {len(ratings)} ratings.")
+    if any(rating is not None and not math.isfinite(rating) for rating in ratings or ()):
+        raise JobError(f"{place} has a rating that is no number; null is for answers without one.")
 
 
-def _prefers_something(ranks: Sequence[int | None]) -> bool:
-    """Whether two answers stand in an order: a ranked one is above every unranked one."""
-    return any(rank is not None for rank in ranks) and len(set(ranks)) > 1
+def _ranks(row: dict[str, Any]) -> Tensor:
+    return torch.tensor([rank or 0 for rank in row["ranks"]])
+
+
+def _ratings(row: dict[str, Any]) -> Tensor:
+    ratings = row.get("ratings") or [None] * len(row["responses"])
+    return torch.tensor([math.nan if rating is None else rating for rating in ratings], dtype=torch.float64)
 
 
 def _why_nothing_to_train(rows: Sequence[dict[str, Any]], counts: dict[str, int]) -> str:
@@ -133,18 +178,21 @@ def _why_nothing_to_train(rows: Sequence[dict[str, Any]], counts: dict[str, int]
         return f"{RANKINGS_FILE} holds {len(rows)} rankings but none in the train split."
     return (
         f"None of the {train} train rankings in {RANKINGS_FILE} prefers one answer to another with a weight above 0: "
-        f"in all splits, {counts['without_preference']} are ties and {counts['without_weight']} weigh 0."
+        f"in all splits, {counts['without_preference']} say nothing to this loss (ties, say) and "
+        f"{counts['without_weight']} weigh 0."
     )
 
 
-def _tokenize(row: dict[str, Any], tokenizer: Any, max_tokens: int) -> Ranking:
+def _tokenize(row: dict[str, Any], tokenizer: Any, max_tokens: int, ranks: Tensor, ratings: Tensor) -> Ranking:
     return Ranking(
         row_id=row["row_id"],
         prompt_id=row["prompt_id"],
         answers=tuple(tokenize_answer(tokenizer, row["messages"], text, max_tokens) for text in row["responses"]),
-        ranks=torch.tensor([rank or 0 for rank in row["ranks"]]),
+        ranks=ranks,
         weight=row["weight"],
         characters=tuple(map(len, row["responses"])),
+        ratings=ratings,
+        margin=row.get("margin") or 0.0,
     )
 
 

@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rewardmodel.contract import Loss
 from rewardmodel.data import Ranking
-from rewardmodel.losses import pair_margins, ranking_loss
+from rewardmodel.losses import Objective, pair_margins
 from rewardmodel.model import RewardModel
 
 BOOTSTRAP_SAMPLES = 2000
@@ -21,7 +20,8 @@ BOOTSTRAP_SAMPLES = 2000
 class Agreement(TypedDict):
     """Share of preferred pairs that some score puts in the rater's order."""
 
-    accuracy: float
+    accuracy: float | None
+    """None where no answer is preferred to another."""
     accuracy_ci: list[float] | None
     """95 % interval; None with a single prompt."""
     pairs: int
@@ -34,9 +34,12 @@ def score_rankings(model: RewardModel, rankings: Sequence[Ranking], tokens_per_b
     return list(model.raw_scores(answers, tokens_per_batch).split([len(ranking.answers) for ranking in rankings]))
 
 
-def mean_loss(name: Loss, rankings: Sequence[Ranking], scores: Sequence[Tensor]) -> float:
+def mean_loss(objective: Objective, rankings: Sequence[Ranking], scores: Sequence[Tensor]) -> float:
     """Weighted mean of the training loss over rankings, without the centring penalty."""
-    losses = [ranking_loss(name, own, ranking.ranks).item() for own, ranking in zip(scores, rankings, strict=True)]
+    losses = [
+        objective.loss(own, ranking.ranks, ranking.ratings, ranking.margin).item()
+        for own, ranking in zip(scores, rankings, strict=True)
+    ]
     return float(np.average(losses, weights=[ranking.weight for ranking in rankings]))
 
 
@@ -53,6 +56,8 @@ def agreement(rankings: Sequence[Ranking], scores: Sequence[Tensor], seed: int =
     pairs: dict[str, int] = defaultdict(int)
     for ranking, own in zip(rankings, scores, strict=True):
         margins = pair_margins(own, ranking.ranks)
+        if not len(margins):
+            continue
         correct[ranking.prompt_id] += ((margins > 0).double() + 0.5 * (margins == 0)).sum().item()
         pairs[ranking.prompt_id] += len(margins)
     right, all_pairs = np.array(list(correct.values())), np.array(list(pairs.values()))
@@ -62,7 +67,7 @@ def agreement(rankings: Sequence[Ranking], scores: Sequence[Tensor], seed: int =
         draws = generator.multinomial(len(right), np.full(len(right), 1 / len(right)), size=BOOTSTRAP_SAMPLES)
         interval = np.quantile((draws @ right) / (draws @ all_pairs), [0.025, 0.975]).tolist()
     return Agreement(
-        accuracy=float(right.sum() / all_pairs.sum()),
+        accuracy=float(right.sum() / all_pairs.sum()) if len(right) else None,
         accuracy_ci=interval,
         pairs=int(all_pairs.sum()),
         prompts=len(right),

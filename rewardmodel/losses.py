@@ -1,4 +1,4 @@
-"""Losses on one ranking: what a rater's order of K answers says about their scores.
+"""Losses on one ranking: what a rater's order and ratings of K answers say about their scores.
 
 Every function takes the scores and ranks of one prompt's answers and returns one number, so all
 pairs of a prompt weigh as one element of a batch (Ouyang et al. 2022, "Training language models
@@ -9,6 +9,9 @@ top k: unranked answers stand below all ranked ones, in no order among themselve
 """
 
 from __future__ import annotations
+
+import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -26,6 +29,17 @@ def preferred_pairs(ranks: Tensor) -> tuple[Tensor, Tensor]:
     order = torch.where(ranks > 0, ranks, ranks.max() + 1)
     better, worse = torch.nonzero(order[:, None] < order[None, :], as_tuple=True)
     return better, worse
+
+
+def tied_pairs(ranks: Tensor) -> tuple[Tensor, Tensor]:
+    """The pairs of ranked answers that share a rank.
+
+    :param ranks: [K] int64, 0 is unranked.
+    :returns: indices of the two answers, [pairs] int64 each.
+    """
+    same = (ranks[:, None] == ranks[None, :]) & (ranks[:, None] > 0)
+    one, other = torch.nonzero(same.triu(diagonal=1), as_tuple=True)
+    return one, other
 
 
 def pair_margins(scores: Tensor, ranks: Tensor) -> Tensor:
@@ -88,20 +102,40 @@ def listmle_loss(scores: Tensor, ranks: Tensor) -> Tensor:
     return loss
 
 
-def ranking_loss(name: Loss, scores: Tensor, ranks: Tensor) -> Tensor:
-    """The loss of a job's name for it on one ranking.
+def davidson_loss(scores: Tensor, ranks: Tensor, tie_odds: float = 1.0) -> Tensor:
+    """−log of the probability of each comparison where ties are an outcome, mean over preferred and tied pairs.
+
+    With Z = e^{r_i} + e^{r_j} + ν e^{(r_i+r_j)/2}: P(i ≻ j) = e^{r_i}/Z and P(tie) = ν e^{(r_i+r_j)/2}/Z. All
+    are divided by e^{(r_i+r_j)/2} first, so that only differences of scores are exponentiated.
+
+    Source: Davidson 1970, "On extending the Bradley–Terry model to accommodate ties in paired comparison experiments".
 
     :param scores: [K] float.
-    :param ranks: [K] int64 with at least one preferred pair.
+    :param ranks: [K] int64 with at least one preferred or tied pair.
+    :param tie_odds: ν above 0; a tie of equal answers has probability ν / (2 + ν).
     :returns: scalar.
     """
-    match name:
-        case "logistic":
-            return logistic_loss(scores, ranks)
-        case "hinge" | "listwise-hinge":
-            return hinge_loss(scores, ranks)
-        case "listmle":
-            return listmle_loss(scores, ranks)
+    preferred = pair_margins(scores, ranks) / 2
+    one, other = tied_pairs(ranks)
+    tied = (scores[one] - scores[other]) / 2
+    log_ties = math.log(tie_odds)
+    numerators = torch.cat([preferred, torch.full_like(tied, log_ties)])
+    halves = torch.cat([preferred, tied])
+    outcomes = torch.stack([halves, -halves, torch.full_like(halves, log_ties)])
+    return (torch.logsumexp(outcomes, 0) - numerators).mean()
+
+
+def regression_loss(scores: Tensor, ratings: Tensor) -> Tensor:
+    """Squared distance of scores from ratings, mean over the rated answers.
+
+    Source: Wang et al. 2024, "HelpSteer2-Preference", section 4.1.
+
+    :param scores: [K] float.
+    :param ratings: [K] float, NaN where an answer has none; at least one has.
+    :returns: scalar.
+    """
+    rated = ~ratings.isnan()
+    return (scores[rated] - ratings[rated]).square().mean()
 
 
 def centring_penalty(scores: Tensor, ranks: Tensor) -> Tensor:
@@ -115,3 +149,60 @@ def centring_penalty(scores: Tensor, ranks: Tensor) -> Tensor:
     """
     better, worse = preferred_pairs(ranks)
     return (scores[better] + scores[worse]).square().mean()
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What training minimises on a ranking: a weighted sum of one relative and one absolute loss, and centring."""
+
+    relative: Loss = "listmle"
+    relative_weight: float = 1.0
+    regression_weight: float = 0.0
+    centring: float = 0.01
+    tie_odds: float = 1.0
+
+    def learns_from(self, ranks: Tensor, ratings: Tensor) -> bool:
+        """Whether a row says anything to this objective: an order (or, to Davidson's model, a tie), or ratings."""
+        return self._has_order(ranks) or (self.regression_weight > 0 and not bool(ratings.isnan().all()))
+
+    def _has_order(self, ranks: Tensor) -> bool:
+        compared = len(preferred_pairs(ranks)[0])
+        if self.relative == "davidson":
+            compared += len(tied_pairs(ranks)[0])
+        return self.relative_weight > 0 and compared > 0
+
+    def loss(self, scores: Tensor, ranks: Tensor, ratings: Tensor, margin: float = 0.0) -> Tensor:
+        """The weighted sum on one ranking, without centring; what a row does not say adds nothing.
+
+        :param scores: [K] float.
+        :param ranks: [K] int64, 0 is unranked.
+        :param ratings: [K] float, NaN where an answer has none.
+        :param margin: by how much the preferred answer should be ahead; only the logistic loss uses it.
+        :returns: scalar.
+        """
+        total = scores.new_zeros(())
+        if self._has_order(ranks):
+            total = total + self.relative_weight * self._relative_loss(scores, ranks, margin)
+        if self.regression_weight > 0 and not bool(ratings.isnan().all()):
+            total = total + self.regression_weight * regression_loss(scores, ratings.to(scores))
+        return total
+
+    def _relative_loss(self, scores: Tensor, ranks: Tensor, margin: float) -> Tensor:
+        match self.relative:
+            case "logistic":
+                return logistic_loss(scores, ranks, margin)
+            case "hinge" | "listwise-hinge":
+                return hinge_loss(scores, ranks)
+            case "listmle":
+                return listmle_loss(scores, ranks)
+            case "davidson":
+                return davidson_loss(scores, ranks, self.tie_odds)
+
+    def penalty(self, scores: Tensor, ranks: Tensor) -> Tensor:
+        """The weighted centring penalty of one ranking; 0 where no answer is preferred.
+
+        :returns: scalar.
+        """
+        if not len(preferred_pairs(ranks)[0]):
+            return scores.new_zeros(())
+        return self.centring * centring_penalty(scores, ranks)

@@ -1,72 +1,38 @@
 """The reward model: a sequence-classification backbone with one output, read at an answer's end.
 
 Works with any ``AutoModelForSequenceClassification`` that puts one linear layer named ``score`` on
-a decoder's states, and with encoders whose tokenizer has a chat template. Left out: quantised
-weights, encoder–decoders.
+a decoder's states, and with encoders whose tokenizer has a chat template. A model may hold further
+*members* trained with other seeds (:mod:`rewardmodel.ensemble`); the plain folder is the first. Left
+out: quantised weights, encoder–decoders.
 """
 
 from __future__ import annotations
 
-import inspect
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from rewardmodel.batching import Row, collate, pack, split_by_tokens, tree_mask
+from rewardmodel import attention, ensemble
+from rewardmodel.backbone import (
+    block_number,
+    check_length,
+    load_backbone,
+    may_share_rows,
+    set_padding,
+    takes_positions,
+)
+from rewardmodel.batching import Row, collate, flatten, pack, split_by_tokens, split_evenly
 from rewardmodel.chat import Answer, Message, load_tokenizer, tokenize_answer
 from rewardmodel.contract import Dtype, JobError
-
-SETTINGS_FILE = "reward.json"
-FORMAT_VERSION = 1
-
-
-@dataclass
-class Settings:
-    """What a checkpoint holds beside weights and tokenizer."""
-
-    base_model: str
-    """Where the backbone came from."""
-    loss: str
-    """The loss it was trained with."""
-    max_tokens: int
-    """Longest prompt plus response in tokens."""
-    shares_prompts: bool = False
-    """Whether the backbone scores answers to one prompt equally well in one row."""
-    mean: float = 0.0
-    """Mean of the raw scores of the training answers."""
-    scale: float = 1.0
-    """One over their standard deviation."""
-    format_version: int = FORMAT_VERSION
-    """Version of this file's layout."""
-
-
-def resolve_device(name: str | torch.device) -> torch.device:
-    """The torch device that a job's ``device`` names; ``auto`` is the first GPU, or else the CPU.
-
-    :raises JobError: when torch finds no such device here.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError):
-        raise JobError(f"There is no device {name!r} on this machine.") from None
-
-
-def resolve_dtype(name: Dtype | torch.dtype, device: torch.device) -> torch.dtype:
-    """The arithmetic that a job's ``dtype`` names; ``auto`` is bfloat16 where the processor has it."""
-    if isinstance(name, torch.dtype):
-        return name
-    if name != "auto":
-        return {"bfloat16": torch.bfloat16, "float32": torch.float32}[name]
-    in_hardware = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
-    return torch.bfloat16 if in_hardware else torch.float32
+from rewardmodel.hardware import resolve_device, resolve_dtype
+from rewardmodel.settings import FORMAT_VERSION, SETTINGS_FILE, Settings
 
 
 class RewardModel(nn.Module):
@@ -78,6 +44,10 @@ class RewardModel(nn.Module):
         self.tokenizer = tokenizer
         self.settings = settings
         self.is_decoder = isinstance(getattr(backbone, "score", None), nn.Linear)
+        self.members: list[dict[str, Tensor]] = []
+        """Of each further member the backbone's weights in which it differs, by name."""
+        if settings.shares_prompts:
+            backbone.set_attn_implementation(attention.IMPLEMENTATION)
 
     @property
     def device(self) -> torch.device:
@@ -100,43 +70,66 @@ class RewardModel(nn.Module):
         :returns: [answers] float32, in the order of the rows and of the answers in them.
         """
         if self.is_decoder:
-            return nn.functional.linear(self._last_states(rows).float(), self.head.weight.float())[:, 0]
+            states = self._flat_states(rows) if self.settings.shares_prompts else self._padded_states(rows)
+            return nn.functional.linear(states.float(), self.head.weight.float())[:, 0]
         batch = collate(rows, self.tokenizer.pad_token_id, self.device)
         logits = self.backbone(input_ids=batch.input_ids, attention_mask=batch.segments.ge(0).long()).logits
         return logits[:, 0].float()
 
-    def _last_states(self, rows: Sequence[Row]) -> Tensor:
-        """A decoder's state at the last token of each answer, [answers, hidden size]."""
+    def _flat_states(self, rows: Sequence[Row]) -> Tensor:
+        """A decoder's state at the last token of each answer, from one row without padding, [answers, hidden size]."""
+        flat = flatten(rows, attention.SHORT_ROW, self.device)
+        no_mask = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=self.device)  # four axes: transformers makes no other
+        output = self.trunk(
+            input_ids=flat.input_ids,
+            position_ids=flat.position_ids,
+            attention_mask=no_mask,
+            layout=attention.lay_out(flat.common, flat.sizes, self.head.weight.dtype, self.device),
+            use_cache=False,
+        )
+        return output.last_hidden_state[0, flat.last]
+
+    def _padded_states(self, rows: Sequence[Row]) -> Tensor:
+        """The same from rows of one answer each, padded on the right."""
         batch = collate(rows, self.tokenizer.pad_token_id, self.device)
-        one_answer_each = all(len(row.responses) == 1 for row in rows)
-        mask = batch.segments.ge(0).long() if one_answer_each else tree_mask(batch.segments)
-        positions = {"position_ids": batch.position_ids} if self._takes_positions() else {}
+        positions = {"position_ids": batch.position_ids} if takes_positions(self.backbone) else {}
+        mask = batch.segments.ge(0).long()
         output = self.trunk(input_ids=batch.input_ids, attention_mask=mask, use_cache=False, **positions)
         return output.last_hidden_state[batch.last_row, batch.last_column]
 
-    def _takes_positions(self) -> bool:
-        return "position_ids" in inspect.signature(self.backbone.forward).parameters
+    def share_prompts(self) -> None:
+        """Score answers to one prompt in one row from now on, if that gives the states of separate rows.
 
-    def can_share_prompts(self) -> bool:
-        """Whether rows of several answers give the states of separate rows, tried on a short one in float32.
-
-        Recurrent layers, windows narrower than a row and positions that cannot be set make them differ.
+        It is tried on a short row, in float32.
         """
-        config = self.backbone.config.get_text_config()
-        layer_types = getattr(config, "layer_types", None) or []
-        if not self.is_decoder or not self._takes_positions():
-            return False
-        if any(kind != "full_attention" for kind in layer_types):
-            return False
-        if not layer_types and getattr(config, "sliding_window", None):
-            return False
-        ids = [number % config.vocab_size for number in range(3, 17)]
-        answers = [Answer(tuple(ids[:6]), tuple(ids[6:9])), Answer(tuple(ids[:6]), tuple(ids[9:]))]
+        if not (self.is_decoder and may_share_rows(self.backbone)):
+            return
+        ids = [number % self.backbone.config.get_text_config().vocab_size for number in range(3, 27)]
+        prompt = tuple(ids[:6])
+        answers = [Answer(prompt, tuple(ids[a:b])) for a, b in ((6, 9), (9, 15), (15, 24))]
         self.eval()
         with torch.inference_mode():
-            shared = self._last_states(pack(answers, True, len(ids)))
-            separate = self._last_states(pack(answers, False, len(ids)))
-        return bool((shared - separate).norm() <= 1e-4 * separate.norm())
+            separate = self._padded_states(pack(answers, False, len(ids)))
+            self.backbone.set_attn_implementation(attention.IMPLEMENTATION)
+            shared = self._flat_states(pack(answers, True, len(ids)))
+        self.settings.shares_prompts = bool((shared - separate).norm() <= 1e-4 * separate.norm())
+        if not self.settings.shares_prompts:
+            self.backbone.set_attn_implementation("sdpa")
+
+    def pack(self, answers: Sequence[Answer], max_row_tokens: int) -> list[Row]:
+        """Lay answers into the rows that this model takes; see :func:`rewardmodel.batching.pack`."""
+        return pack(answers, self.settings.shares_prompts, max_row_tokens)
+
+    def tokens_of(self, answers: Sequence[Answer]) -> int:
+        """Tokens of the rows that answers to one prompt take; where they cannot share one, padding included."""
+        longest = max(len(answer.prompt) + len(answer.response) for answer in answers)
+        if not self.settings.shares_prompts:
+            return len(answers) * longest
+        return max(len(answer.prompt) for answer in answers) + sum(len(answer.response) for answer in answers)
+
+    def split(self, sizes: Sequence[int], budget: int) -> list[list[int]]:
+        """Group items so that each group is one forward pass within a budget of tokens, padding included."""
+        return (split_evenly if self.settings.shares_prompts else split_by_tokens)(sizes, budget)
 
     def add_adapters(self, rank: int, alpha: int, share_of_layers: float) -> None:
         """Freeze the trunk and put low-rank adapters on the linear layers of its upper blocks.
@@ -155,7 +148,7 @@ class RewardModel(nn.Module):
         names = [
             name
             for name, module in self.trunk.named_modules()
-            if isinstance(module, nn.Linear | Conv1D) and _block_number(name) >= lowest
+            if isinstance(module, nn.Linear | Conv1D) and block_number(name) >= lowest
         ]
         config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=names)
         self._set_trunk(get_peft_model(self.trunk, config, autocast_adapter_dtype=False))
@@ -172,42 +165,82 @@ class RewardModel(nn.Module):
 
     @torch.inference_mode()
     def raw_scores(self, answers: Sequence[Answer], tokens_per_batch: int) -> Tensor:
-        """Raw scores of tokenised answers, without gradients.
+        """Raw scores of tokenised answers by the first member, without gradients.
 
         :param tokens_per_batch: most tokens of one forward pass, padding included.
         :returns: [n] float32 on the CPU, in the order of `answers`.
         """
-        rows = pack(answers, self.settings.shares_prompts, tokens_per_batch)
-        scores = torch.empty(len(answers))
+        return self._in_batches(answers, tokens_per_batch, lambda rows: self(rows)[:, None])[:, 0]
+
+    @torch.inference_mode()
+    def member_scores(self, answers: Sequence[Answer], tokens_per_batch: int) -> Tensor:
+        """Scores of tokenised answers by every member, each on its scale, without gradients.
+
+        :returns: [n, members] float32 on the CPU, in the order of `answers` and of the seeds.
+        """
+        scores = self._in_batches(answers, tokens_per_batch, lambda rows: ensemble.forward_members(self, rows))
+        return (scores - torch.tensor([self.settings.mean, *self.settings.member_means])) * self.settings.scale
+
+    def _in_batches(
+        self, answers: Sequence[Answer], tokens_per_batch: int, forward: Callable[[Sequence[Row]], Tensor]
+    ) -> Tensor:
+        rows = self.pack(answers, tokens_per_batch)
+        scores = torch.empty(len(answers), 1 + len(self.members))
         was_training = self.training
         self.eval()
-        for group in split_by_tokens([row.tokens for row in rows], tokens_per_batch):
+        for group in self.split([row.tokens for row in rows], tokens_per_batch):
             chosen = [rows[index] for index in group]
-            scores[[place for row in chosen for place in row.places]] = self(chosen).cpu()
+            scores[[place for row in chosen for place in row.places]] = forward(chosen).cpu()
         self.train(was_training)
         return scores
 
-    def score(self, conversations: Sequence[tuple[Sequence[Message], str]], tokens_per_batch: int = 4096) -> Tensor:
-        """Scores of answers to chats, on a scale where the training answers have mean 0 and standard deviation 1.
+    def score_with_variance(
+        self, conversations: Sequence[tuple[Sequence[Message], str]], tokens_per_batch: int = 4096
+    ) -> tuple[Tensor, Tensor]:
+        """Mean score of answers to chats over the members, and the variance between them.
 
         :param conversations: pairs of a chat, which may be empty, and an answer to it. Chats too
             long for the model lose their beginning.
         :param tokens_per_batch: most tokens of one forward pass, padding included.
-        :returns: [n] float32 on the CPU, in the order given.
+        :returns: mean and variance, [n] float32 on the CPU each, in the order given; a single model's variance is 0.
         """
         answers = [tokenize_answer(self.tokenizer, *pair, self.settings.max_tokens) for pair in conversations]
-        return (self.raw_scores(answers, tokens_per_batch) - self.settings.mean) * self.settings.scale
+        return ensemble.mean_and_variance(self.member_scores(answers, tokens_per_batch))
+
+    def score(self, conversations: Sequence[tuple[Sequence[Message], str]], tokens_per_batch: int = 4096) -> Tensor:
+        """Scores of answers to chats, on a scale where the training answers have mean 0 and standard deviation 1.
+
+        Of an ensemble it is the conservative score, mean − λ·variance with the λ of its settings.
+
+        :returns: [n] float32 on the CPU, in the order given; arguments as in :meth:`score_with_variance`.
+        """
+        mean, variance = self.score_with_variance(conversations, tokens_per_batch)
+        return ensemble.conservative(mean, variance, self.settings.variance_penalty)
+
+    @torch.no_grad()
+    def standardise(self, raw_scores: Tensor) -> float:
+        """Bring scores to mean 0 and deviation 1: the deviation goes into the head, the mean into the settings.
+
+        :param raw_scores: [n] float, of answers of the training split.
+        :returns: the factor that went into the head.
+        """
+        deviation = raw_scores.double().std(correction=0).item()
+        factor = 1 / deviation if deviation > 0 else 1.0
+        for parameter in self.head.parameters():
+            parameter.mul_(factor)
+        self.settings.mean = raw_scores.double().mean().item() * factor
+        return factor
 
     def save(self, folder: Path) -> None:
-        """Write a folder that plain transformers loads, and beside it mean and scale in ``reward.json``."""
+        """Write a folder that plain transformers and TRL load, and beside it what they do not know.
+
+        Plain transformers gives the first member's scores up to the constant ``mean`` of ``reward.json``.
+        """
         self.backbone.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
+        for number, weights in enumerate(self.members, start=1):
+            save_file(weights, folder / ensemble.member_file(number))
         (folder / SETTINGS_FILE).write_text(json.dumps(asdict(self.settings), ensure_ascii=False, indent=1))
-
-
-def _block_number(module_name: str) -> int:
-    """The number in a name such as ``layers.7.mlp.up_proj``; -1 outside the blocks."""
-    return next((int(part) for part in module_name.split(".") if part.isdigit()), -1)
 
 
 def new_reward_model(
@@ -221,17 +254,13 @@ def new_reward_model(
     :param dtype: of the weights.
     :raises JobError: when the base model cannot carry such a head.
     """
-    backbone = _load_backbone(Path(settings.base_model), torch.float32)
-    _set_padding(tokenizer, backbone.config)
-    longest = getattr(backbone.config.get_text_config(), "max_position_embeddings", None)
-    if longest is not None and settings.max_tokens > longest:
-        raise JobError(
-            f"max_tokens is {settings.max_tokens}, but {settings.base_model} takes at most {longest} tokens."
-        )
+    backbone = load_backbone(Path(settings.base_model), torch.float32)
+    set_padding(tokenizer, backbone)
+    check_length(backbone.config, settings.max_tokens, settings.base_model)
     model = RewardModel(backbone, tokenizer, settings)
     if not isinstance(model.head, nn.Linear):
         raise JobError(f"The model in {settings.base_model} has no linear layer named score or classifier as its head.")
-    settings.shares_prompts = model.can_share_prompts()
+    model.share_prompts()
     for parameter in backbone.parameters():
         parameter.data = parameter.data.to(dtype)  # not .to() of the module: rotary frequencies stay float32
     generator = torch.Generator().manual_seed(seed)
@@ -258,39 +287,7 @@ def load_reward_model(
         raise JobError(f"{folder} is a reward model of another version than {FORMAT_VERSION}.")
     device = resolve_device(device)
     dtype = resolve_dtype(dtype, device)
-    backbone = _load_backbone(folder, dtype).to(device)
-    return RewardModel(backbone, load_tokenizer(folder), Settings(**values)).eval().requires_grad_(False)
-
-
-def _load_backbone(folder: Path, dtype: torch.dtype) -> Any:
-    from transformers import AutoModelForSequenceClassification
-    from transformers.utils import logging
-
-    verbosity, progress_bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()  # its table of "missing" weights is the head that we draw ourselves
-    logging.disable_progress_bar()
-    try:
-        return AutoModelForSequenceClassification.from_pretrained(
-            str(folder), num_labels=1, dtype=dtype, use_safetensors=True, local_files_only=True
-        )
-    except (ValueError, OSError, RuntimeError) as problem:
-        raise JobError(f"The model in {folder} cannot be loaded as a reward model: {problem}") from None
-    finally:
-        logging.set_verbosity(verbosity)
-        if progress_bar:
-            logging.enable_progress_bar()
-
-
-def _set_padding(tokenizer: Any, config: Any) -> None:
-    """Pad with another token than the end token where there is one.
-
-    Plain transformers finds a sequence's last token by comparing with the padding id, and would
-    read the score one token too early if answers ended with it.
-    """
-    if tokenizer.pad_token is None or tokenizer.pad_token == tokenizer.eos_token:
-        others = [token for token in tokenizer.all_special_tokens if token != tokenizer.eos_token]
-        tokenizer.pad_token = next(
-            (t for t in (tokenizer.unk_token, *others[::-1]) if t in others), tokenizer.eos_token
-        )
-    config.pad_token_id = tokenizer.pad_token_id
-    config.get_text_config().pad_token_id = tokenizer.pad_token_id
+    backbone = load_backbone(folder, dtype).to(device)
+    model = RewardModel(backbone, load_tokenizer(folder), Settings(**values)).eval().requires_grad_(False)
+    model.members = ensemble.load_members(folder, len(model.settings.member_means), dtype, device)
+    return model

@@ -153,7 +153,7 @@ def step_of(checkpoint: Path) -> int:
 
 def leftovers(path: Path) -> list[Path]:
     """What a killed job was in the middle of writing, in a run directory where nobody works."""
-    patterns = (".*.tmp", "checkpoints/.*.tmp", "output/.*.tmp", "attempt-*/policy-*")
+    patterns = (".*.tmp", "checkpoints/.*.tmp", "members/.*.tmp", "output/.*.tmp", "attempt-*/policy-*")
     return [left for pattern in patterns for left in path.glob(pattern)]
 
 

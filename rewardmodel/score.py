@@ -26,7 +26,9 @@ from rewardmodel.publish import file_sha256, whole_file
 from rewardmodel.rundir import RunDir, run_job
 
 ROWS_PER_FILE = 32
-SCORES = pa.schema([("row_id", pa.string()), ("index", pa.int32()), ("score", pa.float64())])
+SCORES = pa.schema(
+    [("row_id", pa.string()), ("index", pa.int32()), ("score", pa.float64()), ("variance", pa.float64())]
+)
 
 
 def read_answers(run_path: Path) -> list[dict[str, Any]]:
@@ -91,10 +93,10 @@ def write_scores(path: Path, rows: Sequence[dict[str, Any]], model: RewardModel,
     """Score the answers of some rows and publish a file with the columns of ``SCORE_COLUMNS``."""
     places = [(row, index) for row in rows for index in range(len(row["responses"]))]
     conversations = [(row["messages"], row["responses"][index]) for row, index in places]
-    scores = model.score(conversations, tokens_per_batch).tolist()
+    mean, variance = model.score_with_variance(conversations, tokens_per_batch)
     table = [
-        {"row_id": row["row_id"], "index": index, "score": value}
-        for (row, index), value in zip(places, scores, strict=True)
+        {"row_id": row["row_id"], "index": index, "score": score, "variance": spread if model.members else None}
+        for (row, index), score, spread in zip(places, mean.tolist(), variance.tolist(), strict=True)
     ]
     path.parent.mkdir(exist_ok=True)
     with whole_file(path) as temporary:

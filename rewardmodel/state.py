@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,13 +18,18 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from rewardmodel.contract import RewardJob
+from rewardmodel.contract import JobError, RewardJob
 
 WEIGHTS, OPTIMISER, BEST, COUNTERS = "weights.safetensors", "optimiser.safetensors", "best.safetensors", "state.json"
+VALUES_AT_ONCE = 1 << 21
+"""Gradients that are held in float32 at once, unless one parameter has more: few enough to stay in the cache."""
 
 
 class MasterWeights:
     """Float32 copies of the trained parameters, so that small steps are not rounded away in bfloat16.
+
+    Parameters that are float32 already are their own masters. Gradients become float32 a few parameters at a time,
+    so that no second set of them is held.
 
     Source: Micikevicius et al. 2018, "Mixed precision training", section 3.1.
     """
@@ -33,30 +38,60 @@ class MasterWeights:
         trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
         self.names = list(trained)
         self.parameters = list(trained.values())
-        self.masters = [parameter.detach().float().clone() for parameter in self.parameters]
-        self.optimizer = torch.optim.AdamW(self.masters, lr=job.learning_rate, weight_decay=job.weight_decay)
+        self.masters = [parameter.detach().float() for parameter in self.parameters]
+        self.optimizer = torch.optim.AdamW(
+            self.masters, lr=job.learning_rate, weight_decay=job.weight_decay, fused=True
+        )
         self.max_grad_norm = job.max_grad_norm
 
+    @torch.no_grad()
     def step(self, learning_rate: float) -> float:
-        """Apply and clear the gradients.
+        """Apply and clear the gradients, unless they are no numbers.
 
         :returns: their 2-norm before clipping.
         """
-        for master, parameter in zip(self.masters, self.parameters, strict=True):
-            master.grad = None if parameter.grad is None else parameter.grad.float()
-            parameter.grad = None
-        norm = nn.utils.clip_grad_norm_(self.masters, self.max_grad_norm).item()
+        norms = [torch.linalg.vector_norm(p.grad, dtype=torch.float32) for p in self.parameters if p.grad is not None]
+        norm = torch.linalg.vector_norm(torch.stack(norms)).item()
         if math.isfinite(norm):
+            # The optimiser divides the gradients by it while it goes over them.
+            divisor = torch.tensor(max(1.0, (norm + 1e-6) / self.max_grad_norm), device=self.masters[0].device)
+            self.optimizer.grad_scale = divisor  # type: ignore[attr-defined]
             self.optimizer.param_groups[0]["lr"] = learning_rate
-            self.optimizer.step()
-            self.load(self.masters)
+            for group in self._groups():
+                for index in group:
+                    self.masters[index].grad = self.parameters[index].grad.float()  # type: ignore[union-attr]
+                self.optimizer.step()
+                for index in group:
+                    self.masters[index].grad = None
+                    self._set(index, self.masters[index])
+        for parameter in self.parameters:
+            parameter.grad = None
         return norm
+
+    def _groups(self) -> Iterator[list[int]]:
+        """Indices of the parameters with a gradient, a few at a time."""
+        group: list[int] = []
+        values = 0
+        for index, parameter in enumerate(self.parameters):
+            if parameter.grad is None:
+                continue
+            if group and values + parameter.numel() > VALUES_AT_ONCE:
+                yield group
+                group, values = [], 0
+            group.append(index)
+            values += parameter.numel()
+        if group:
+            yield group
+
+    def _set(self, index: int, value: Tensor) -> None:
+        if self.parameters[index].data_ptr() != value.data_ptr():
+            self.parameters[index].copy_(value)
 
     @torch.no_grad()
     def load(self, values: Sequence[Tensor]) -> None:
         """Set the model's parameters."""
-        for parameter, value in zip(self.parameters, values, strict=True):
-            parameter.copy_(value)
+        for index, value in enumerate(values):
+            self._set(index, value)
 
     def copy(self) -> list[Tensor]:
         """The parameters as they are, to be given to :meth:`load` later."""
@@ -79,6 +114,8 @@ class State:
 
     weights: MasterWeights
     best: Best = field(default_factory=Best)
+    member: int = 0
+    """Which model of an ensemble is trained."""
     step: int = 0
     """Optimiser steps made."""
     tokens: int = 0
@@ -99,6 +136,7 @@ def save_state(folder: Path, state: State) -> None:
     save_file(moments, folder / OPTIMISER)
     save_file(dict(zip(weights.names, best.weights, strict=False)), folder / BEST)
     counters = {
+        "member": state.member,
         "step": state.step,
         "tokens": state.tokens,
         "seconds": state.seconds,
@@ -109,18 +147,31 @@ def save_state(folder: Path, state: State) -> None:
     (folder / COUNTERS).write_text(json.dumps(counters))
 
 
+def member_of(folder: Path) -> int:
+    """Which model of an ensemble a checkpoint belongs to."""
+    return int(json.loads((folder / COUNTERS).read_text()).get("member", 0))
+
+
 @torch.no_grad()
 def load_state(folder: Path, state: State) -> None:
-    """Take up what :func:`save_state` wrote."""
+    """Take up what :func:`save_state` wrote.
+
+    :raises JobError: when it was written of another model.
+    """
     weights = state.weights
     saved, moments, best = (load_file(folder / name) for name in (WEIGHTS, OPTIMISER, BEST))
+    shapes = {name: master.shape for name, master in zip(weights.names, weights.masters, strict=True)}
+    if {name: tensor.shape for name, tensor in saved.items()} != shapes:
+        raise JobError(
+            f"The checkpoint {folder} is of another model than the job trains: start a new run, or put the "
+            "specification back that it was made with."
+        )
     for name, master in zip(weights.names, weights.masters, strict=True):
         master.copy_(saved[name])
-        weights.optimizer.state[master] = {
-            # AdamW counts its steps on the CPU wherever the weights lie.
-            key: moments[f"{name}.{key}"].to("cpu" if key == "step" else master.device)
-            for key in ("step", "exp_avg", "exp_avg_sq")
-        }
+        if f"{name}.step" in moments:  # not of a parameter that has had no gradient yet
+            weights.optimizer.state[master] = {
+                key: moments[f"{name}.{key}"].to(master.device) for key in ("step", "exp_avg", "exp_avg_sq")
+            }
     weights.load(weights.masters)
     counters = json.loads((folder / COUNTERS).read_text())
     state.step, state.tokens, state.seconds = counters["step"], counters["tokens"], counters["seconds"]

@@ -12,7 +12,7 @@ import transformers
 from policy.contract import EngineConfig
 from policy.engines.base import WAIT_SECONDS, Capabilities, Completion, OnWait, Request, decode, end_token_ids
 from rewardmodel.chat import load_tokenizer
-from rewardmodel.model import resolve_device, resolve_dtype
+from rewardmodel.hardware import resolve_device, resolve_dtype
 
 
 class TransformersEngine:

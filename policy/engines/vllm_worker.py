@@ -53,7 +53,7 @@ class Worker:
         import vllm
         from vllm.platforms import current_platform
 
-        from rewardmodel.model import resolve_device, resolve_dtype
+        from rewardmodel.hardware import resolve_device, resolve_dtype
 
         self.version = vllm.__version__
         self._end_token_ids = settings["end_token_ids"]

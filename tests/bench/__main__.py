@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.bench.bar import Bar, table
 
-AREAS = ("web", "data", "stats")
+AREAS = ("web", "data", "reward", "stats")
 
 
 def main() -> int:

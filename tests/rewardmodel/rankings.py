@@ -23,6 +23,9 @@ SCHEMA = pa.schema(
 )
 
 
+OPTIONAL = {"margin": pa.float64(), "ratings": pa.list_(pa.float64())}
+
+
 def ranking_row(**changes: Any) -> dict[str, Any]:
     """A valid row, in which the first of two answers is preferred."""
     return {
@@ -40,7 +43,9 @@ def ranking_row(**changes: Any) -> dict[str, Any]:
 def write_rankings(run_path: Path, rows: Iterable[dict[str, Any]]) -> Path:
     path = run_path / RANKINGS_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(list(rows), schema=SCHEMA), path)
+    rows = list(rows)
+    given = [pa.field(name, kind) for name, kind in OPTIONAL.items() if any(name in row for row in rows)]
+    pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema([*SCHEMA, *given])), path)
     return path
 
 

@@ -10,6 +10,7 @@ import pytest
 from rewardmodel.chat import tokenize_answer
 from rewardmodel.contract import JobError
 from rewardmodel.data import read_rankings, training_steps
+from rewardmodel.losses import Objective
 from tests.rewardmodel.conftest import byte_tokenizer
 from tests.rewardmodel.rankings import ranking_row, write_rankings
 
@@ -18,9 +19,9 @@ USER = [{"role": "user", "content": "Hi"}]
 PROMPT = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
 
 
-def read(tmp_path: Path, *rows: dict, max_tokens: int = 200):
+def read(tmp_path: Path, *rows: dict, max_tokens: int = 200, objective: Objective | None = None):
     write_rankings(tmp_path, rows)
-    return read_rankings(tmp_path, TOKENIZER, max_tokens)
+    return read_rankings(tmp_path, TOKENIZER, max_tokens, objective)
 
 
 def test_it_reads_ranks_with_ties_and_unranked_answers(tmp_path):
@@ -78,6 +79,45 @@ def test_what_was_cut_and_left_out_is_counted(tmp_path):
 
 def test_one_ranked_answer_among_unranked_ones_is_a_preference(tmp_path):
     assert len(read(tmp_path, ranking_row(ranks=[1, None])).train) == 1
+
+
+def test_ties_are_kept_for_a_loss_that_learns_from_them(tmp_path):
+    rows = [ranking_row(), ranking_row(ranks=[1, 1]), ranking_row(ranks=[None, None])]
+    assert len(read(tmp_path, *rows, objective=Objective("davidson")).train) == 2
+
+
+def test_ratings_are_brought_to_mean_zero_and_deviation_one_by_those_of_training(tmp_path):
+    rows = [
+        ranking_row(ranks=[None, None], ratings=[1.0, 5.0]),
+        ranking_row(ranks=[None, None], ratings=[3.0, None]),
+        ranking_row(prompt_id="p2", split="test", ratings=[3.0, 7.0]),
+    ]
+    rankings = read(tmp_path, *rows, objective=Objective(relative_weight=0.0, regression_weight=1.0))
+    spread = math.sqrt(8 / 3)  # of 1, 5 and 3
+    assert rankings.train[0].ratings.tolist() == pytest.approx([-2 / spread, 2 / spread])
+    assert rankings.train[1].ratings.tolist() == pytest.approx([0.0, math.nan], nan_ok=True)
+    assert rankings.test[0].ratings.tolist() == pytest.approx([0.0, 4 / spread])
+
+
+def test_a_margin_is_read_where_the_file_has_one(tmp_path):
+    rankings = read(tmp_path, ranking_row(margin=0.75), ranking_row(margin=None), ranking_row())
+    assert [ranking.margin for ranking in rankings.train] == [0.75, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("rows", "objective", "sentence"),
+    [
+        ([ranking_row(ranks=[1, 1])], Objective("davidson"), "All 1 train rankings .* are ties"),
+        ([ranking_row(ratings=[4.0, 4.0])], Objective(regression_weight=1.0), "The 2 ratings .* are all equal"),
+        ([ranking_row()], Objective(regression_weight=1.0), "The 0 ratings .* are all equal"),
+        ([ranking_row(ratings=[4.0])], None, "has 2 responses but 1 ratings"),
+        ([ranking_row(ratings=[4.0, math.nan])], None, "has a rating that is no number"),
+        ([ranking_row(margin=-1.0)], None, "has the margin -1.0"),
+    ],
+)
+def test_margins_ratings_and_ties_that_teach_nothing_are_refused(tmp_path, rows, objective, sentence):
+    with pytest.raises(JobError, match=sentence):
+        read(tmp_path, *rows, objective=objective)
 
 
 @pytest.mark.parametrize(

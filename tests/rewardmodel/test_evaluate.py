@@ -1,5 +1,7 @@
 """Accuracy, its interval and the length rule on rankings whose answers are known."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -7,16 +9,23 @@ import torch
 from rewardmodel.chat import Answer
 from rewardmodel.data import Ranking
 from rewardmodel.evaluate import agreement, length_agreement, mean_loss
+from rewardmodel.losses import Objective
 
 
 def ranking(ranks, prompt_id="p", weight=1.0, characters=None):
     answers = tuple(Answer((1,), (2,)) for _ in ranks)
-    return Ranking("r", prompt_id, answers, torch.tensor(ranks), weight, tuple(characters or [1] * len(ranks)))
+    ratings = torch.full((len(ranks),), math.nan)
+    return Ranking("r", prompt_id, answers, torch.tensor(ranks), weight, tuple(characters or [1] * len(ranks)), ratings)
 
 
 def test_ties_of_the_rater_are_skipped_and_ties_of_the_score_count_half():
     result = agreement([ranking([1, 1, 2])], [torch.tensor([0.5, 0.0, 0.0])])
     assert result == {"accuracy": 0.75, "accuracy_ci": None, "pairs": 2, "prompts": 1}
+
+
+def test_without_a_preferred_pair_there_is_no_accuracy():
+    result = agreement([ranking([1, 1])], [torch.tensor([0.5, 0.0])])
+    assert result == {"accuracy": None, "accuracy_ci": None, "pairs": 0, "prompts": 0}
 
 
 def test_the_longer_answer_wins_under_the_length_rule():
@@ -57,4 +66,4 @@ def test_the_95_percent_interval_covers_the_truth_about_95_percent_of_the_time()
 def test_the_mean_loss_weighs_rows():
     rankings = [ranking([1, 2], weight=3.0), ranking([1, 2], weight=1.0)]
     scores = [torch.tensor([2.0, 0.0]), torch.tensor([0.0, 1.0])]  # hinge 0 and 2
-    assert mean_loss("hinge", rankings, scores) == pytest.approx(0.5)
+    assert mean_loss(Objective("hinge"), rankings, scores) == pytest.approx(0.5)

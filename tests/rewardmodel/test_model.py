@@ -17,9 +17,11 @@ from transformers import (
     MistralForCausalLM,
 )
 
+from rewardmodel import attention
 from rewardmodel.chat import load_tokenizer, prompt_ids, response_ids, tokenize_answer
 from rewardmodel.contract import JobError
-from rewardmodel.model import RewardModel, Settings, load_reward_model, new_reward_model, resolve_device, resolve_dtype
+from rewardmodel.hardware import resolve_device, resolve_dtype
+from rewardmodel.model import RewardModel, Settings, load_reward_model, new_reward_model
 from tests.rewardmodel.conftest import VOCABULARY, byte_tokenizer, save_tiny_model
 
 CPU = torch.device("cpu")
@@ -62,6 +64,12 @@ def model(tiny_model):
 
 def test_packed_scores_equal_one_row_an_answer(model):
     assert model.settings.shares_prompts
+    torch.testing.assert_close(model.score(CONVERSATIONS), reference_scores(model, CONVERSATIONS), atol=1e-5, rtol=1e-5)
+
+
+def test_long_rows_are_scored_as_short_ones(tiny_model, monkeypatch):
+    monkeypatch.setattr(attention, "SHORT_ROW", 60)  # of the rows, one is shorter
+    model = make(tiny_model)
     torch.testing.assert_close(model.score(CONVERSATIONS), reference_scores(model, CONVERSATIONS), atol=1e-5, rtol=1e-5)
 
 
@@ -114,7 +122,7 @@ def test_a_fresh_head_has_standard_deviation_one_over_root_d_plus_one(tmp_path):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_saved_model_scores_as_before(tiny_model, tmp_path, dtype):
     model = make(tiny_model, dtype)
-    model.settings.mean, model.settings.scale = 0.25, 2.0
+    model.standardise(model.raw_scores([tokenize_answer(model.tokenizer, *pair, 512) for pair in CONVERSATIONS], 512))
     model.merge()
     model.save(tmp_path)
     loaded = load_reward_model(tmp_path, dtype=dtype, device="cpu")

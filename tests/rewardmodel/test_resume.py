@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from rewardmodel import rundir, train
+from rewardmodel import loop, rundir, train
 from tests.rewardmodel.conftest import VOCABULARY, byte_tokenizer
 from tests.rewardmodel.rankings import write_run
 from tests.rewardmodel.test_train import job, polite_rankings, progress, run_in_process
@@ -28,7 +28,7 @@ def interrupted(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(rundir, "CHECKPOINT_SHARE", 1.0)
 
     def run(path: Path, steps: list[int], end) -> dict[str, Any]:
-        real = train.train_step
+        real = loop.train_step
         for step in steps:
             made = 0
 
@@ -39,11 +39,11 @@ def interrupted(monkeypatch: pytest.MonkeyPatch):
                     end(path)
                 return real(*arguments)
 
-            monkeypatch.setattr(train, "train_step", counted)
+            monkeypatch.setattr(loop, "train_step", counted)
             with contextlib.suppress(Killed):
                 assert train.main(["--run-dir", str(path)]) == rundir.EXIT_RESUMABLE
             (path / "stop").unlink(missing_ok=True)
-        monkeypatch.setattr(train, "train_step", real)
+        monkeypatch.setattr(loop, "train_step", real)
         return run_in_process(path)
 
     return run
@@ -97,6 +97,28 @@ def test_a_base_model_with_dropout_resumes_exactly_too(tmp_path, interrupted):
     straight = run_in_process(write_run(tmp_path / "straight", polite_rankings(SIZES), **settings))
     resumed = interrupted(write_run(tmp_path / "cut", polite_rankings(SIZES), **settings), [2], kill)
     assert resumed["manifest_sha256"] == straight["manifest_sha256"]
+
+
+def test_a_training_that_was_stopped_before_its_first_step_can_go_on(tiny_model, tmp_path):
+    settings = job(tiny_model, epochs=1)
+    straight = run_in_process(write_run(tmp_path / "straight", polite_rankings(SIZES), **settings))
+    run = write_run(tmp_path / "cut", polite_rankings(SIZES), **settings)
+    (run / "stop").touch()
+    assert train.main(["--run-dir", str(run)]) == rundir.EXIT_RESUMABLE
+    (run / "stop").unlink()
+    assert run_in_process(run)["manifest_sha256"] == straight["manifest_sha256"]
+
+
+def test_a_checkpoint_of_another_model_is_refused_and_kept(tiny_model, tmp_path, monkeypatch, capsys):
+    settings = job(tiny_model, epochs=1, checkpoint_seconds=0.0)
+    run = write_run(tmp_path, polite_rankings(SIZES), **settings)
+    (run / "stop").touch()
+    assert train.main(["--run-dir", str(run)]) == rundir.EXIT_RESUMABLE
+    (run / "stop").unlink()
+    write_run(run, polite_rankings(SIZES), **{**settings, "lora_rank": 4})
+    assert train.main(["--run-dir", str(run)]) == rundir.EXIT_FAILED
+    assert "is of another model than the job trains" in capsys.readouterr().err
+    assert [rundir.step_of(kept) for kept in rundir.checkpoints(run)] == [0]
 
 
 def test_a_stop_saves_the_steps_made_since_the_last_checkpoint(tiny_model, tmp_path, interrupted):

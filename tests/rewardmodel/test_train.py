@@ -4,6 +4,8 @@ import itertools
 import json
 import math
 import random
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,9 +18,10 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from rewardmodel import rundir
 from rewardmodel.chat import prompt_ids, response_ids
-from rewardmodel.contract import SCORE_COLUMNS, SCORES_FILE, RewardJob
+from rewardmodel.contract import PREDICTION_COLUMNS, PREDICTIONS_FILE, RewardJob
+from rewardmodel.loop import evaluation_steps, learning_rate_at
 from rewardmodel.model import load_reward_model
-from rewardmodel.train import evaluation_steps, learning_rate_at, main
+from rewardmodel.train import main
 from tests.rewardmodel.conftest import save_tiny_model
 from tests.rewardmodel.rankings import ranking_row, write_run
 
@@ -75,7 +78,8 @@ def progress(run: Path, attempt: int = 1) -> list[dict]:
 
 
 def scores(run: Path) -> dict[tuple[str, int], float]:
-    return {(row["row_id"], row["index"]): row["score"] for row in pq.read_table(run / SCORES_FILE).to_pylist()}
+    rows = pq.read_table(run / PREDICTIONS_FILE).to_pylist()
+    return {(row["row_id"], row["index"]): row["score"] for row in rows if row["split"] == "test"}
 
 
 @pytest.fixture(scope="module")
@@ -136,17 +140,39 @@ def test_plain_transformers_gives_the_published_test_scores(trained):
 
 def test_scores_of_training_answers_have_mean_zero_and_deviation_one(tiny_model, tmp_path):
     rows = polite_rankings({"train": 30})
-    run_in_process(write_run(tmp_path, rows, **job(tiny_model)))
+    metrics = run_in_process(write_run(tmp_path, rows, **job(tiny_model)))["metrics"]
+    assert metrics["score_scale"] > 0
     model = load_reward_model(tmp_path / "output" / "model", dtype="float32", device="cpu")
     values = model.score([(row["messages"], text) for row in rows for text in row["responses"]])
     assert values.mean().item() == pytest.approx(0, abs=1e-4)
     assert values.std(correction=0).item() == pytest.approx(1, abs=1e-4)
 
 
-def test_test_scores_have_the_columns_of_the_contract_and_a_row_an_answer(trained):
-    table = pq.read_table(trained / SCORES_FILE)
-    assert table.column_names == list(SCORE_COLUMNS)
-    assert len(table) == 3 * SIZES["test"]
+def test_predictions_have_the_columns_of_the_contract_and_a_row_an_answer(trained):
+    table = pq.read_table(trained / PREDICTIONS_FILE)
+    assert table.column_names == list(PREDICTION_COLUMNS)
+    assert len(table) == 3 * (SIZES["dev"] + SIZES["test"])
+    expected = {
+        (row["row_id"], index): (rank, text)
+        for row in polite_rankings()
+        if row["split"] != "train"
+        for index, (rank, text) in enumerate(zip(row["ranks"], row["responses"], strict=True))
+    }
+    tokenizer = AutoTokenizer.from_pretrained(trained / "output" / "model")
+    for row in table.to_pylist():
+        rank, text = expected.pop((row["row_id"], row["index"]))
+        assert (row["rank"], row["characters"], row["cut"]) == (rank, len(text), 0)
+        assert row["tokens"] == len(response_ids(tokenizer, text))
+        assert row["members"] == [row["score"]]
+        assert row["variance"] is None
+    assert not expected
+
+
+def test_calibration_is_fitted_on_dev_and_reported_on_test(trained):
+    calibration = json.loads((trained / "result.json").read_text())["metrics"]["calibration"]
+    assert (calibration["dev_pairs"], calibration["test_pairs"]) == (60, 120)
+    assert calibration["temperature"] > 0
+    assert 0 <= calibration["ece_after_temperature"] <= 0.5
 
 
 def test_progress_tells_loss_speed_and_dev_loss(trained):
@@ -168,7 +194,16 @@ def test_the_weights_with_the_lowest_dev_loss_are_kept(tiny_model, tmp_path):
     best = min(evaluated, key=evaluated.get)
     training = result["metrics"]["training"]
     assert training["best_step"] == best < max(evaluated)
-    assert result["metrics"]["dev"]["loss"] == pytest.approx(evaluated[best], abs=1e-3)
+    assert training["dev_loss"] == result["metrics"]["dev"]["loss"] == evaluated[best]
+    rows = [row for row in polite_rankings() if row["split"] == "dev"]
+    model = load_reward_model(run / "output" / "model", dtype="float32", device="cpu")
+    wins = [
+        (row["ranks"][i] < row["ranks"][j]) == (own[i] > own[j])
+        for row in rows
+        for own in [model.score([(row["messages"], text) for text in row["responses"]])]
+        for i, j in itertools.combinations(range(3), 2)
+    ]
+    assert result["metrics"]["dev"]["accuracy"] == pytest.approx(sum(wins) / len(wins))
 
 
 def test_training_stops_when_patience_runs_out(tiny_model, tmp_path):
@@ -183,6 +218,9 @@ def test_training_stops_when_patience_runs_out(tiny_model, tmp_path):
     "changes",
     [
         {"loss": "hinge"},
+        {"loss": "logistic"},
+        {"loss": "davidson"},
+        {"gradient_checkpointing": True, "lora_rank": 0, "learning_rate": 2e-3},
         {"loss": "listmle"},
         {"lora_rank": 0, "learning_rate": 2e-3},
         {"dtype": "bfloat16"},
@@ -247,16 +285,28 @@ def test_a_stop_ends_the_job_resumable_and_without_a_result(tiny_model, tmp_path
     assert not (run / "output" / "model").exists()
 
 
-def test_a_loss_that_is_no_number_ends_the_job_and_names_the_rankings(tmp_path, capsys):
+def test_a_loss_that_is_no_number_ends_the_job_at_its_step_and_names_the_rankings(tiny_model, tmp_path, capsys):
+    rows = polite_rankings({"train": 12})
+    settings = job(tiny_model, learning_rate=1e38, warmup=0.0, lora_rank=0, checkpoint_seconds=0.0)
+    run = write_run(tmp_path / "run", rows, **settings)
+    assert main(["--run-dir", str(run)]) == rundir.EXIT_FAILED
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert re.match(r"error: The loss stopped being a number at step 2, on the rankings (train-\d+(, )?){4}\.$", said)
+    assert not (run / "result.json").exists()
+    (kept,) = rundir.checkpoints(run)
+    assert kept.name == "step-1"
+    rundir.verify(kept)
+
+
+def test_weights_that_are_no_numbers_are_refused_before_training(tmp_path, capsys):
     model = save_tiny_model(tmp_path / "model")
     weights = load_file(model / "model.safetensors")
     weights["model.norm.weight"][0] = math.nan
     save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
     run = write_run(tmp_path / "run", polite_rankings({"train": 2}), **job(model))
     assert main(["--run-dir", str(run)]) == rundir.EXIT_FAILED
-    said = capsys.readouterr().err.strip().splitlines()[-1]
-    assert said.startswith("error: The loss stopped being a number at step 1, on the rankings train-")
-    assert not (run / "result.json").exists()
+    assert "The weights model.norm.weight of" in capsys.readouterr().err.strip().splitlines()[-1]
+    assert not [line for line in progress(run) if line["stage"] == "train"]
 
 
 @pytest.mark.parametrize(
@@ -279,6 +329,16 @@ def test_a_bad_job_ends_with_one_sentence_and_status_one(tiny_model, tmp_path, c
     assert len(said) == 1
     assert said[0].startswith("error: ")
     assert sentence in said[0]
+
+
+def test_a_tokenizer_without_an_end_token_is_refused(tiny_model, tmp_path, capsys):
+    model = tmp_path / "model"
+    shutil.copytree(tiny_model, model)
+    config = json.loads((model / "tokenizer_config.json").read_text())
+    (model / "tokenizer_config.json").write_text(json.dumps({**config, "eos_token": None}))
+    run = write_run(tmp_path / "run", [ranking_row()], **job(model))
+    assert main(["--run-dir", str(run)]) == rundir.EXIT_FAILED
+    assert "has no end token, so its answers would never end." in capsys.readouterr().err
 
 
 def test_a_missing_run_directory_ends_with_one_sentence(tmp_path, capsys):
