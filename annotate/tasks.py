@@ -9,6 +9,7 @@ from __future__ import annotations
 from celery import shared_task
 
 from annotate.services import background, execute, figures, import_stages, runs, standing, uploaded
+from annotate.services.archive import shelf
 from annotate.services.sweep import sweep as find_unattended
 
 
@@ -28,6 +29,7 @@ def sweep() -> None:
     for task in background.sweep():
         background.call_worker(task)
     uploaded.discard_abandoned()
+    shelf.sweep()
 
 
 @shared_task(name="annotate.tasks.carry_on_import")

@@ -13,6 +13,7 @@ from django.views.i18n import set_language
 from annotate.handles import SlotConverter
 from annotate.views import (
     account,
+    archives,
     background,
     datasets,
     guidelines,
@@ -83,6 +84,8 @@ of_a_project = [
     path("background/<int:pk>", background.task, name="background_task"),
     path("background/<int:pk>/live", background.live, name="background_task_live"),
     path("background/<int:pk>/cancel", background.cancel, name="background_task_cancel"),
+    path("archives/", archives.ask, name="archive"),
+    path("archives/<int:pk>.zip", archives.fetch, name="archive_file"),
     path("data/", imports.data, name="data"),
     path("data/<int:pk>", imports.data_import, name="import"),
     path("data/<int:pk>/live", imports.live, name="import_live"),

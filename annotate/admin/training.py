@@ -18,6 +18,15 @@ class ComparisonAdmin(ReadOnly):
     list_select_related = ("project", "prompt")
 
 
+@admin.register(models.Origin)
+class OriginAdmin(ReadOnly):
+    """Which projects were restored from archives."""
+
+    list_display = ("project", "archive_sha256", "restored_at")
+    search_fields = ("project__slug", "archive_sha256")
+    list_select_related = ("project",)
+
+
 @admin.register(models.RankedList)
 class RankedListAdmin(ReadOnly):
     """Imported orders of several answers."""

@@ -43,6 +43,7 @@ from annotate.models.judgements import (
     Slot,
     Submission,
 )
+from annotate.models.origins import Origin
 from annotate.models.people import GuidelineReading, Invite, InviteUse, Membership, SignInTry, User
 from annotate.models.quality import AnswerKey, Check, Contest
 from annotate.models.runs import RewardModel, Run, RunEvent
@@ -76,6 +77,7 @@ __all__ = [
     "Norm",
     "NormVerdict",
     "NormVersion",
+    "Origin",
     "Project",
     "Prompt",
     "Purpose",

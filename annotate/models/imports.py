@@ -40,6 +40,12 @@ class Import(models.Model):
     attempt = models.PositiveIntegerField(default=0)
     heartbeat_at = models.DateTimeField(null=True, blank=True)
     error = models.TextField(blank=True)
+    first_number = models.PositiveBigIntegerField(
+        null=True,
+        blank=True,
+        help_text=_("Its number where the project was made, if that was another."),
+        editable=False,
+    )
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="imports"
     )
@@ -63,7 +69,7 @@ class Import(models.Model):
     @property
     def batch(self) -> str:
         """The name under which its rows know it."""
-        return f"import-{self.pk}"
+        return f"import-{self.first_number or self.pk}"
 
     @property
     def active(self) -> bool:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import threading
+from contextlib import nullcontext
 from typing import Any
 
 from django.db import OperationalError, transaction
@@ -23,7 +24,7 @@ from psycopg.errors import DiskFull
 from annotate.models import BackgroundTask, Project, User
 from annotate.services import Conflict, Refused, audit
 from annotate.services.heartbeat import beating, unattended
-from annotate.services.makers import MAKERS
+from annotate.services.makers import AT_A_MOMENT_OF_THEIR_OWN, MAKERS
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +129,7 @@ def _make(task: BackgroundTask) -> None:
             if gone.is_set():
                 raise _Gone
 
-        with transaction.atomic():
+        with nullcontext() if task.kind in AT_A_MOMENT_OF_THEIR_OWN else transaction.atomic():
             result = MAKERS[task.kind](task.project, task.asked, task.created_by, on_progress)
             ended = _ended(BackgroundTask.State.DONE)
             if not _mine(task).filter(cancel_requested=False).update(**ended, result=result):

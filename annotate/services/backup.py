@@ -176,7 +176,7 @@ def _contents() -> Contents:
         if folder == default_model():
             continue
         try:
-            found = _model_files(folder, manifest)
+            found = model_files(folder, manifest)
         except (BrokenFolder, OSError) as problem:
             contents.missing.append(f"{name} cannot be backed up: {str(problem).rstrip('.')}.")
             continue
@@ -200,8 +200,11 @@ def _models() -> Iterator[Generation | RewardModel]:
     yield from RewardModel.objects.select_related("project").order_by("pk")
 
 
-def _model_files(folder: Path, manifest_sha256: str) -> list[Source]:
-    """The files of a model folder, checked against its manifest where it has one of ours."""
+def model_files(folder: Path, manifest_sha256: str) -> list[Source]:
+    """The files of a model folder, checked against its manifest where it has one of ours.
+
+    :raises BrokenFolder: when it is missing or damaged.
+    """
     if not manifest_sha256:
         if not (folder / "config.json").is_file():
             raise BrokenFolder(f"there is no model in {folder}.")

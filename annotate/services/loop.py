@@ -81,7 +81,7 @@ class Loop:
         self.updates += newer.how_made["metrics"]["updates"]
         rate = measure.win_rate(newer, older, kinds=SIMULATED)
         self.win_rates.append(
-            {"k": newer.number, "against": older.number, "rate": rate.mean, "ci": rate.interval, "n": rate.n}
+            {"k": newer.number, "against": older.number, "rate": rate.value, "ci": rate.interval, "n": rate.n}
         )
 
     def _carry_out(self, run: Run) -> Run:
@@ -117,10 +117,10 @@ class Loop:
                 for update in self.updates
             ],
             "generations": [
-                {"k": k, "hidden_preference": estimate.mean, "ci": estimate.interval, "n": estimate.n}
+                {"k": k, "hidden_preference": estimate.value, "ci": estimate.interval, "n": estimate.n}
                 for k, estimate in measured.items()
             ],
-            "gain": {"mean": gain.mean, "ci": gain.interval, "prompts": gain.n},
+            "gain": {"mean": gain.value, "ci": gain.interval, "prompts": gain.n},
             "win_rate": self.win_rates,
             "versions": _versions(),
             "seed": self.seed,

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from annotate.models import Project, User
+from annotate.services.archive import shelf
 from annotate.services.export import write_download
 from annotate.services.heartbeat import OnProgress
 from annotate.services.recipe import parse_recipe
@@ -43,5 +44,12 @@ def train_reward(
     return {"run": str(run.pk)}
 
 
-MAKERS: dict[str, Maker] = {"snapshot": freeze, "export": write_files, "train_reward": train_reward}
+MAKERS: dict[str, Maker] = {
+    "snapshot": freeze,
+    "export": write_files,
+    "train_reward": train_reward,
+    shelf.KIND: shelf.write,
+}
 """By the kinds of tasks."""
+AT_A_MOMENT_OF_THEIR_OWN = frozenset({shelf.KIND})
+"""Kinds whose maker reads all as it is at one moment, in a transaction of its own, and writes a file alone."""

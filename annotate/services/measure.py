@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import combinations
 
 from annotate.models import Generation, Item, JudgementRevision, Purpose, RewardModel, User
 from annotate.services.ondemand import counted_revisions
 from annotate.simulated import CLEAR_DIFFERENCE, count_words, hidden_preference
-from annotate.stats.intervals import Estimate, cluster_bootstrap, mean_interval, share_interval
+from annotate.stats import winrates
+from annotate.stats.estimate import Estimate, Undefined
+from annotate.stats.intervals import cluster_bootstrap, mean_interval
 
 
-def win_rate(newer: Generation, older: Generation, *, kinds: Sequence[str] = (User.Kind.HUMAN,)) -> Estimate:
+def win_rate(
+    newer: Generation, older: Generation, *, kinds: Sequence[str] = (User.Kind.HUMAN,)
+) -> Estimate | Undefined:
     """How often raters prefer the newer generation on *evaluate* items; the unit is a prompt, a tie counts half.
 
     An item that was adjudicated counts by its adjudication.
@@ -28,12 +33,13 @@ def win_rate(newer: Generation, older: Generation, *, kinds: Sequence[str] = (Us
         .select_related("judgement__item")
         .prefetch_related("judgement__item__completions", "ranks")
     )
-    by_prompt: dict[int, list[float]] = defaultdict(list)
+    outcomes, prompts = [], []
     for revision in revisions:
         outcome = _outcome(revision, newer)
         if outcome is not None:
-            by_prompt[revision.judgement.item.prompt_id].append(outcome)
-    return share_interval([sum(outcomes) / len(outcomes) for outcomes in by_prompt.values()])
+            outcomes.append(outcome)
+            prompts.append(revision.judgement.item.prompt_id)
+    return winrates.win_rate(outcomes, prompts)
 
 
 def _outcome(revision: JudgementRevision, newer: Generation) -> float | None:
@@ -61,7 +67,7 @@ def evaluation_texts(generation: Generation) -> dict[int, list[str]]:
     return texts
 
 
-def preference_gain(newer: Generation, older: Generation) -> Estimate:
+def preference_gain(newer: Generation, older: Generation) -> Estimate | Undefined:
     """Rise of the mean hidden preference from one generation to another, paired by test prompt."""
     before, after = evaluation_texts(older), evaluation_texts(newer)
     return mean_interval([_mean_preference(after[p]) - _mean_preference(before[p]) for p in before if p in after])
@@ -72,11 +78,11 @@ def _mean_preference(texts: Iterable[str]) -> float:
     return sum(values) / len(values)
 
 
-def hidden_preference_of(generation: Generation) -> Estimate:
+def hidden_preference_of(generation: Generation) -> Estimate | Undefined:
     """Mean hidden preference of a generation's answers to test prompts, with n the number of answers."""
     texts = evaluation_texts(generation)
     estimate = mean_interval([_mean_preference(t) for t in texts.values()])
-    return Estimate(estimate.mean, estimate.low, estimate.high, sum(len(t) for t in texts.values()))
+    return replace(estimate, n=sum(len(t) for t in texts.values()))
 
 
 def recovery(reward_model: RewardModel, generation: Generation) -> dict[str, object]:
@@ -108,7 +114,7 @@ def recovery(reward_model: RewardModel, generation: Generation) -> dict[str, obj
     longer = sum(length_clear) / len(length_clear) if length_clear else None
     return {
         "test_pairs": clear.n,
-        "accuracy": clear.mean,
+        "accuracy": clear.value,
         "accuracy_ci": clear.interval,
         "length_only_accuracy": None if longer is None else max(longer, 1 - longer),
         "accuracy_all": sum(right) / len(right) if right else None,

@@ -23,6 +23,7 @@ from annotate.formats.writing.ranking import Ranking
 from annotate.models import Comparison, Demonstration, JudgementRevision, RankedAnswer, RankedList, Snapshot
 from annotate.services.aggregation import rankings_of_item, reliabilities
 from annotate.services.judged import Said, fits, rankings_of, said_by
+from annotate.services.numbering import numbering_of
 from annotate.services.recipe import Recipe, recipe_of
 
 RANKED_COLUMNS = {
@@ -49,17 +50,23 @@ COLUMNS = {
 def rankings(
     snapshot: Snapshot, left_out: Counter[str] | None = None, on_read: OnRead | None = None
 ) -> Iterator[Ranking]:
-    """A snapshot's rankings.
+    """A snapshot's rankings, with the numbers that its rows had where the project was made.
 
     :param left_out: counts answers by the reason why the recipe leaves them out.
     :param on_read: told of what was read of the snapshot's list.
     """
+    numbering = numbering_of(snapshot.project)  # before the rows: some of them are read while they are copied
+    made = _rankings(snapshot, Counter() if left_out is None else left_out, on_read)
+    yield from map(numbering.ranking, made) if numbering else made
+
+
+def _rankings(snapshot: Snapshot, left_out: Counter[str], on_read: OnRead | None) -> Iterator[Ranking]:
     recipe, _form = recipe_of(snapshot.recipe)
     revisions = JudgementRevision.objects.filter(snapshotrevision__snapshot=snapshot)
-    yield from of_revisions(revisions, recipe, Counter() if left_out is None else left_out, on_read)
+    yield from of_revisions(revisions, recipe, left_out, on_read)
     yield from of_comparisons(Comparison.objects.filter(snapshotcomparison__snapshot=snapshot), on_read)
     ranked = RankedList.objects.filter(snapshotrankedlist__snapshot=snapshot)
-    yield from of_ranked_lists(ranked, recipe, Counter() if left_out is None else left_out, on_read)
+    yield from of_ranked_lists(ranked, recipe, left_out, on_read)
     yield from of_demonstrations(Demonstration.objects.filter(snapshotdemonstration__snapshot=snapshot), on_read)
 
 

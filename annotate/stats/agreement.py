@@ -1,9 +1,12 @@
-"""How far two rankings of the same answers agree, with ties and with answers left unranked."""
+"""How far rankings of the same answers agree, with ties and with answers left unranked."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from annotate.stats.estimate import Reason, Undefined
 
 
 def agreement(first: ArrayLike, second: ArrayLike) -> float | None:
@@ -45,6 +48,37 @@ def disagreement(rankings: ArrayLike) -> float | None:
     found = [agreement(rows[i], rows[j]) for i, j in zip(*upper, strict=True)]
     known = [value for value in found if value is not None]
     return 1 - float(np.mean(known)) if known else None
+
+
+def kendall_tau_b(first: ArrayLike, second: ArrayLike) -> float | Undefined:
+    """Rank correlation of two rankings with ties, by SciPy; undefined where one of them ties everything.
+
+    :param first: float [n], NaN where unranked.
+    """
+    x, y = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    known = ~(np.isnan(x) | np.isnan(y))
+    if known.sum() < 2:
+        return Undefined(Reason.NO_OVERLAP, int(known.sum()))
+    tau = float(stats.kendalltau(x[known], y[known]).statistic)
+    return Undefined(Reason.NO_VARIATION, int(known.sum())) if np.isnan(tau) else tau
+
+
+def kendall_w(rankings: ArrayLike) -> float | Undefined:
+    """Concordance of m rankings of the same n answers, corrected for ties.
+
+    Kendall and Gibbons (1990), "Rank Correlation Methods", 5th edition, chapter 6: W = 12 S / (m² (n³ − n) − m ΣT).
+
+    :param rankings: float [m, n], complete.
+    """
+    places = np.asarray(rankings, dtype=np.float64)
+    m, n = places.shape
+    if m < 2:
+        return Undefined(Reason.ONE_RATER, m)
+    ranks = stats.rankdata(places, axis=1)
+    spread = ((ranks.sum(axis=0) - m * (n + 1) / 2) ** 2).sum()
+    tied = sum(float((count**3 - count).sum()) for count in (np.unique(row, return_counts=True)[1] for row in ranks))
+    most = m**2 * (n**3 - n) - m * tied
+    return Undefined(Reason.NO_VARIATION, m) if most == 0 else float(12 * spread / most)
 
 
 def _orders(places: ArrayLike) -> NDArray[np.float64]:

@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
+from annotate.stats.estimate import Estimate, Reason, Undefined
+
 BOOTSTRAP_ROUNDS = 10_000
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A mean with its interval; without data, or without enough of it, the numbers are None."""
-
-    mean: float | None
-    low: float | None
-    high: float | None
-    n: int
-
-    @property
-    def interval(self) -> list[float] | None:
-        """Lower and upper end, or None."""
-        return None if self.low is None or self.high is None else [self.low, self.high]
-
-
-def mean_interval(values: ArrayLike, *, level: float = 0.95) -> Estimate:
+def mean_interval(values: ArrayLike, *, level: float = 0.95) -> Estimate | Undefined:
     """Student's t interval of the mean of independent values.
 
     :param values: float [n], one value a cluster.
@@ -35,7 +20,7 @@ def mean_interval(values: ArrayLike, *, level: float = 0.95) -> Estimate:
     """
     x = np.asarray(values, dtype=np.float64)
     if len(x) == 0:
-        return Estimate(None, None, None, 0)
+        return Undefined(Reason.NO_DATA)
     mean = float(x.mean())
     if len(x) == 1:
         return Estimate(mean, None, None, 1)
@@ -43,7 +28,7 @@ def mean_interval(values: ArrayLike, *, level: float = 0.95) -> Estimate:
     return Estimate(mean, mean - half, mean + half, len(x))
 
 
-def share_interval(outcomes: ArrayLike, *, level: float = 0.95) -> Estimate:
+def share_interval(outcomes: ArrayLike, *, level: float = 0.95) -> Estimate | Undefined:
     """Wilson's score interval of the mean of independent outcomes between 0 and 1, such as wins with ties as ½.
 
     It stays within 0 and 1. Outcomes between 0 and 1 vary less than wins and losses of the same mean, so for
@@ -58,7 +43,7 @@ def share_interval(outcomes: ArrayLike, *, level: float = 0.95) -> Estimate:
     x = np.asarray(outcomes, dtype=np.float64)
     n = len(x)
     if n == 0:
-        return Estimate(None, None, None, 0)
+        return Undefined(Reason.NO_DATA)
     mean = float(x.mean())
     z = float(stats.norm.ppf((1 + level) / 2))
     centre = (mean + z * z / (2 * n)) / (1 + z * z / n)
@@ -68,7 +53,7 @@ def share_interval(outcomes: ArrayLike, *, level: float = 0.95) -> Estimate:
 
 def cluster_bootstrap(
     values: ArrayLike, clusters: ArrayLike, *, level: float = 0.95, rounds: int = BOOTSTRAP_ROUNDS, seed: int = 0
-) -> Estimate:
+) -> Estimate | Undefined:
     """Percentile interval of a mean whose clusters are resampled whole.
 
     Field and Welsh (2007), "Bootstrapping clustered data", section 3: the cluster bootstrap.
@@ -79,7 +64,7 @@ def cluster_bootstrap(
     """
     x = np.asarray(values, dtype=np.float64)
     if len(x) == 0:
-        return Estimate(None, None, None, 0)
+        return Undefined(Reason.NO_DATA)
     _names, index = np.unique(np.asarray(clusters), return_inverse=True)
     sums, sizes = np.bincount(index, weights=x), np.bincount(index)
     if len(sums) < 2:

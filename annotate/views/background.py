@@ -18,6 +18,7 @@ from django.views.decorators.http import require_GET, require_POST
 from annotate.access import SignedInRequest, get_background_task
 from annotate.models import BackgroundTask, Project, Split
 from annotate.services import Refused, background
+from annotate.services.archive import shelf
 from annotate.services.export import written
 from annotate.services.recipe import Recipe
 from annotate.services.snapshots import check_name, create_snapshot, is_quick
@@ -26,6 +27,7 @@ TITLES = {
     "snapshot": _("Freezing a snapshot"),
     "export": _("Writing files"),
     "train_reward": _("Freezing judgements to learn from"),
+    shelf.KIND: _("Archiving the project"),
 }
 """By the kinds of tasks."""
 STAGES = {
@@ -33,6 +35,8 @@ STAGES = {
     "freezing": _("Freezing judgements and pairs"),
     "writing": _("Writing rankings"),
     "converting": _("Converting rows"),
+    "rows": _("Writing rows"),
+    "weights": _("Copying weights"),
 }
 
 
@@ -115,6 +119,8 @@ def _made(found: BackgroundTask) -> str:
     for name in ("snapshot", "run"):
         if name in found.result:
             return reverse(name, args=[found.project.slug, found.result[name]])
+    if found.kind == shelf.KIND and found.result:
+        return f"{reverse('data', args=[found.project.slug])}#archives"
     return ""
 
 

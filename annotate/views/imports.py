@@ -16,8 +16,10 @@ from annotate.access import LEAD, SignedInRequest, get_import, get_project
 from annotate.formats.reading.catalogue import BY_NAME, CATALOGUE
 from annotate.models import Import, Split
 from annotate.services import NoRoom, Refused, importing, imports
+from annotate.services.archive import shelf
 from annotate.services.import_stages import project_has_made_something_of
 from annotate.uploads import was_cut_short
+from annotate.views.background import at_work
 from annotate.views.paging import page_of
 
 INVALID, INSUFFICIENT_STORAGE = 422, 507
@@ -25,7 +27,7 @@ INVALID, INSUFFICIENT_STORAGE = 422, 507
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def data(request: SignedInRequest, slug: str) -> HttpResponse:
-    """The imports of a project, and a form to bring another file."""
+    """The imports of a project, a form to bring another file, and its archives."""
     project = get_project(request, slug, role=LEAD)
     problems: dict[str, str] = {}
     status = 200
@@ -48,6 +50,9 @@ def data(request: SignedInRequest, slug: str) -> HttpResponse:
         "problems": problems,
         "typed": typed,
         "formats": CATALOGUE,
+        "archives": shelf.kept(project),
+        "archives_kept_days": shelf.KEPT_DAYS,
+        "at_work": at_work(project.background_tasks.filter(kind=shelf.KIND)),
         "tab": "data",
     }
     return render(request, "imports/list.html", context, status=status)

@@ -21,7 +21,7 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from annotate.models import Contest, Membership
 from annotate.services import invites
 from tests.annotate.brought import brought
-from tests.annotate.factory import run, user, waiting_task
+from tests.annotate.factory import kept_archive, run, user, waiting_task
 from tests.annotate.keyed import contested_key
 from tests.annotate.lineage import Turn
 
@@ -91,6 +91,8 @@ TABLE: dict[tuple[str, str], tuple[int, int, int, int, int]] = {
     ("snapshot_difference", "GET"): (IN, 404, 403, 200, 200),
     ("recipe", "GET"): (IN, 404, 403, 200, 200),
     ("recipe", "POST"): (IN, 404, 403, 422, 422),
+    ("archive", "POST"): (IN, 404, 403, 302, 302),
+    ("archive_file", "GET"): (IN, 404, 403, 200, 200),
     ("background_task", "GET"): (IN, 404, 403, 200, 200),
     ("background_task_live", "GET"): (IN, 404, 403, 200, 200),
     ("background_task_cancel", "POST"): (IN, 404, 403, 302, 302),
@@ -241,6 +243,8 @@ class Stage:
                 return [brought(self.left.stage).pk]
             case "background_task" | "background_task_live" | "background_task_cancel":
                 return [waiting_task(left.snapshot).pk]
+            case "archive_file":
+                return [kept_archive(left.snapshot.project).pk]
             case "revoke_invite":
                 return [self._invited()[0].pk]
         return []

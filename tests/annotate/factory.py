@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.utils import timezone
 
 from annotate.models import (
     BackgroundTask,
@@ -20,6 +21,7 @@ from annotate.models import (
     Snapshot,
     User,
 )
+from annotate.services.archive import shelf
 from annotate.services.description import ProjectDescription
 from annotate.services.guidelines import mark_read
 from annotate.services.items import make_collect_items
@@ -105,6 +107,16 @@ def waiting_task(snapshot: Snapshot) -> BackgroundTask:
     return BackgroundTask.objects.create(
         project=snapshot.project, kind="export", asked=asked, key=secrets.token_hex(8), created_by=snapshot.created_by
     )
+
+
+def kept_archive(project: Project) -> BackgroundTask:
+    """An archive that a worker has written."""
+    task = BackgroundTask.objects.create(project=project, kind=shelf.KIND, key=secrets.token_hex(8))
+    task.result = shelf.write(project, {"weights": False}, None, lambda _stage, _done, _total: None)
+    task.state = BackgroundTask.State.DONE
+    task.finished_at = timezone.now()
+    task.save()
+    return task
 
 
 def completions(generation: Generation, *, samples: int, kind: str = "generate", first: int = 0) -> Run:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from annotate.stats.agreement import agreement, agreement_with_key, disagreement
+from annotate.stats.agreement import agreement, agreement_with_key, disagreement, kendall_tau_b, kendall_w
+from annotate.stats.estimate import Reason, Undefined
 
 NONE = float("nan")
 
@@ -74,3 +75,24 @@ def test_disagreement_is_one_less_the_mean_over_all_pairs_of_raters() -> None:
     assert disagreement([[1, 2, 3], [2, 1, 3], [3, 2, 1]]) == pytest.approx(1 - (2 / 3 + 0 + 1 / 3) / 3)
     assert disagreement([[1.0, 2.0], [NONE, 1.0]]) is None
     assert disagreement([[1, 2]]) is None
+
+
+def test_tau_b_with_ties_is_the_count_of_pairs() -> None:
+    # Of six pairs four are alike, none reversed, one is tied by the first and one by the second: 4 / sqrt(5 * 5).
+    assert kendall_tau_b([1, 1, 2, 3], [1, 2, 3, 3]) == pytest.approx(4 / 5, abs=1e-9)
+    assert kendall_tau_b([1, 2, NONE], [2, 1, 3]) == -1
+    assert kendall_tau_b([1, 1], [1, 2]) == Undefined(Reason.NO_VARIATION, 2)
+    assert kendall_tau_b([1, NONE], [NONE, 1]) == Undefined(Reason.NO_OVERLAP, 0)
+
+
+def test_w_is_friedman_s_statistic_over_its_greatest() -> None:
+    # Kendall and Gibbons (1990), 6.6: W = χ² / (m (n − 1)), with ties corrected for in both.
+    draw = np.random.default_rng(2)
+    for rankings in (draw.random((4, 6)).argsort(axis=1), draw.integers(1, 4, (5, 7))):
+        m, n = rankings.shape
+        expected = stats.friedmanchisquare(*rankings.T).statistic / (m * (n - 1))
+        assert kendall_w(rankings) == pytest.approx(expected, abs=1e-9)
+    assert kendall_w([[1, 2, 3], [1, 2, 3]]) == pytest.approx(1)
+    assert kendall_w([[1, 2, 3], [3, 2, 1]]) == pytest.approx(0)
+    assert kendall_w([[1, 2, 3]]) == Undefined(Reason.ONE_RATER, 1)
+    assert kendall_w([[1, 1], [2, 2]]) == Undefined(Reason.NO_VARIATION, 2)

@@ -12,7 +12,7 @@ from annotate.stats.intervals import cluster_bootstrap, mean_interval, share_int
 def test_the_mean_interval_is_students() -> None:
     # Values 1, 2, 3: mean 2, s = 1, t(0.975, 2) = 4.302653, half-width 4.302653 / √3 = 2.484138.
     estimate = mean_interval([1, 2, 3])
-    assert (estimate.mean, estimate.n) == (2, 3)
+    assert (estimate.value, estimate.n) == (2, 3)
     assert estimate.interval == pytest.approx([2 - 2.484138, 2 + 2.484138], abs=1e-6)
 
 
@@ -31,15 +31,15 @@ def test_the_interval_of_a_share_equals_scipys_wilson_interval(wins: int, n: int
 def test_the_interval_of_a_share_with_ties_stays_between_0_and_1() -> None:
     # Mean 0.9 of 5, z = 1.959964: centre (0.9 + 0.384146) / 1.768292, half 1.108394 · √(0.018 + 0.038415).
     estimate = share_interval([1, 1, 1, 1, 0.5])
-    assert estimate.mean == pytest.approx(0.9)
+    assert estimate.value == pytest.approx(0.9)
     assert estimate.interval == pytest.approx([0.462944, 0.989470], abs=1e-6)
-    assert share_interval([]).mean is None
+    assert share_interval([]).value is None
 
 
 def test_no_data_gives_no_numbers_and_one_value_no_interval() -> None:
-    assert (mean_interval([]).mean, mean_interval([]).interval) == (None, None)
-    assert (mean_interval([4]).mean, mean_interval([4]).interval) == (4, None)
-    assert cluster_bootstrap([], []).mean is None
+    assert (mean_interval([]).value, mean_interval([]).interval) == (None, None)
+    assert (mean_interval([4]).value, mean_interval([4]).interval) == (4, None)
+    assert cluster_bootstrap([], []).value is None
     assert cluster_bootstrap([1, 0], ["a", "a"]).interval is None
 
 
@@ -56,7 +56,7 @@ def test_values_repeated_within_a_cluster_do_not_narrow_the_interval() -> None:
     once = cluster_bootstrap(values, range(30))
     repeated = cluster_bootstrap(np.repeat(values, 9), np.repeat(range(30), 9))
     assert repeated.interval == pytest.approx(once.interval)
-    assert (repeated.mean, repeated.n) == (pytest.approx(once.mean), 270)
+    assert (repeated.value, repeated.n) == (pytest.approx(once.value), 270)
 
 
 def test_the_cluster_interval_covers_as_often_as_it_says() -> None:

@@ -98,11 +98,11 @@ def test_a_win_rate_counts_the_adjudication_alone() -> None:
     (new,) = slot.item.completions.filter(generation=newer)
     (old,) = slot.item.completions.filter(generation=older)
     submit(user=left.stage.bob, slot=slot, uuid=uuid.uuid4(), raw={"ranks": {str(new.pk): 1, str(old.pk): 2}})
-    assert win_rate(newer, older).mean == 1.0
+    assert win_rate(newer, older).value == 1.0
     asked = make_on_demand(item=slot.item, purpose=Purpose.ADJUDICATE, rater=left.stage.alice, actor=None)
     claim(user=left.stage.alice, project=left.stage.project)
     submit(user=left.stage.alice, slot=asked, uuid=uuid.uuid4(), raw={"ranks": {str(new.pk): 2, str(old.pk): 1}})
-    assert (win_rate(newer, older).mean, win_rate(newer, older).n) == (0.0, 1)
+    assert (win_rate(newer, older).value, win_rate(newer, older).n) == (0.0, 1)
 
 
 def test_a_pair_of_which_both_are_bad_counts_as_a_tie() -> None:
@@ -113,7 +113,7 @@ def test_a_pair_of_which_both_are_bad_counts_as_a_tie() -> None:
     assert slot.purpose == Purpose.EVALUATE
     submit(user=left.stage.bob, slot=slot, uuid=uuid.uuid4(), raw={"both_bad": True})
     rate = win_rate(left.generation, left.stage.generation)
-    assert (rate.mean, rate.n) == (0.5, 1)
+    assert (rate.value, rate.n) == (0.5, 1)
 
 
 @pytest.mark.parametrize("purpose", [Purpose.REPEAT, Purpose.GOLD, Purpose.QUALIFY])

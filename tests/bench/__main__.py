@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.bench.bar import Bar, table
 
-AREAS = ("web", "data")
+AREAS = ("web", "data", "stats")
 
 
 def main() -> int:

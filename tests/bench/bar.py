@@ -24,7 +24,11 @@ class Bar:
 
     @property
     def wanted(self) -> str:
-        """The bar in signs."""
+        """The bar in signs; a figure without one is only reported."""
+        if self.at_least is not None and self.at_most is not None:
+            return f"{self.at_least:g} to {self.at_most:g}"
+        if self.at_least is None and self.at_most is None:
+            return "–"
         return f"≥ {self.at_least:g}" if self.at_most is None else f"≤ {self.at_most:g}"
 
 
@@ -32,6 +36,7 @@ def table(bars: Sequence[Bar]) -> str:
     """The figures as a Markdown table."""
     rows = ["| figure | measured | bar | |", "| --- | --- | --- | --- |"]
     for bar in bars:
-        verdict = "met" if bar.met else "**missed**"
-        rows.append(f"| {bar.name} | {bar.figure:.1f} {bar.unit} | {bar.wanted} {bar.unit} | {verdict} |")
+        verdict = "reported" if bar.wanted == "–" else "met" if bar.met else "**missed**"
+        wanted = bar.wanted if bar.wanted == "–" else f"{bar.wanted} {bar.unit}"
+        rows.append(f"| {bar.name} | {bar.figure:.1f} {bar.unit} | {wanted} | {verdict} |")
     return "\n".join(rows)

@@ -71,7 +71,8 @@ function onItem({ key, target }, item, acts) {
   // In a group of values the arrows move within it, and in a list they choose.
   const arrowsTaken = target.matches("select, .answer [type=radio]");
   if (/^[1-5]$/.test(key) && !target.matches("select")) item.score(Number(key));
-  else if (key === "r") item.setMode(item.mode === "rank" ? "" : "rank");
+  else if (key === "r" && item.mode === "rank") item.setMode("");
+  else if (key === "r") modes.enterRank(item);
   else if (key === "n") modes.enterNorms(item);
   else if (item.isPair && key in CHOICES && !(key.startsWith("Arrow") && arrowsTaken)) item.compare(CHOICES[key]);
   else if (key === "ArrowDown" && !target.matches("select")) item.move(1);

@@ -4,6 +4,13 @@ import { placeOf } from "./answer.js";
 import * as norms from "./norms.js";
 import { say } from "./words.js";
 
+/** Begin to rank at the first answer without a place; where all have one, at the one that is marked. */
+export function enterRank(item) {
+  const open = item.cards.find((card) => placeOf(card)?.value === "");
+  if (open) item.goTo(open);
+  item.setMode("rank");
+}
+
 /** Give the card a place (0 for none), and go on to the next card. */
 export function rank(item, place) {
   if (place > item.cards.length) return;

@@ -1,0 +1,52 @@
+"""What a statistic comes to: a number with its interval and its n, or the reason why there is none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a statistic is undefined: a sentence that pages translate."""
+
+    NO_DATA = "There is nothing to compute it from."
+    NO_OVERLAP = "No two raters judged the same."
+    ONE_RATER = "There is only one rater."
+    ONE_MODEL = "There is only one model."
+    TOO_FEW = "There are too few judgements to tell."
+    NO_VARIATION = "All answers are the same, so that chance alone explains the agreement."
+    NOT_CONNECTED = "Some models are not compared with the others, or never lose to them or never beat them."
+    ONE_SIDED = "The comparisons go one way: some strengths would be without bound."
+    CONFOUNDED = "Style and models always go together, so that what each does cannot be told apart."
+    ALL_TIES = "All comparisons are ties."
+    NO_REFERENCES = "There are no reference answers."
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number and its interval, over n observations; too few clusters leave the interval out."""
+
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+
+    @property
+    def interval(self) -> list[float] | None:
+        """Lower and upper end, or None."""
+        return None if self.low is None or self.high is None else [self.low, self.high]
+
+
+@dataclass(frozen=True)
+class Undefined:
+    """No number, and why."""
+
+    reason: Reason
+    n: int = 0
+    groups: tuple[tuple[int, ...], ...] = ()
+    """Where models are not connected: their groups, by number; within one, every strength is comparable."""
+
+    value: None = None
+    low: None = None
+    high: None = None
+    interval: None = None

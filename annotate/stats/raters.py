@@ -1,0 +1,156 @@
+"""How each rater of a project fares: agreement, reliability, favoured place, time at work, and change over time.
+
+Whose judgements go in is the caller's: people, AI judges and the simulated rater are never measured together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from annotate.stats.bias import position_bias
+from annotate.stats.coefficients import krippendorff_alpha
+from annotate.stats.dawid_skene import Truth, dawid_skene
+from annotate.stats.estimate import Estimate, Reason, Undefined
+from annotate.stats.intervals import mean_interval
+from annotate.stats.resampling import Floats
+
+LEAST_FOR_DRIFT = 10
+"""Units judged with others, below which nothing is said about change."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Judged pairs of answers, one rater's judgement of one pair a row, in the order in which they were given."""
+
+    pairs: ArrayLike
+    """int [n], numbers from 0."""
+    raters: ArrayLike
+    """int [n], numbers from 0."""
+    outcomes: ArrayLike
+    """int [n], 0 where the pair's first answer won, however it was shown, 1 for a tie, 2 where the second one did."""
+    shown_first: ArrayLike
+    """int [n], 0 where the pair's first answer was shown first, 2 where the second one was."""
+    active_ms: ArrayLike
+    """float [n], milliseconds at work."""
+
+
+@dataclass(frozen=True)
+class Rater:
+    """One rater's row of the table."""
+
+    judged: int
+    agreement: Estimate | Undefined
+    """Mean share of other raters' judgements of the same pair that say the same, over pairs judged with others."""
+    reliability: float | Undefined
+    """Probability to say what is most likely right, by Dawid and Skene's model."""
+    position_bias: Estimate | Undefined
+    """Share of choices for what was shown first, ties being ½."""
+    median_ms: float | None
+    drift: Estimate | Undefined
+    """Agreement in the later half of the pairs judged with others, less that in the earlier half."""
+
+
+def rater_table(choices: Choices, *, raters: int) -> list[Rater]:
+    """A row for each rater's number, 0 to ``raters`` − 1."""
+    pair, rater, outcome = (np.asarray(v, dtype=np.int64) for v in (choices.pairs, choices.raters, choices.outcomes))
+    shown, active = np.asarray(choices.shown_first), np.asarray(choices.active_ms, dtype=np.float64)
+    alike = agreement_with_others(pair, outcome)
+    truth = dawid_skene(pair, rater, outcome)
+    first_preferred = np.where(outcome == 1, 0.5, outcome == shown)
+    rows = []
+    for number in range(raters):
+        own = rater == number
+        shared = alike[own & ~np.isnan(alike)]
+        rows.append(
+            Rater(
+                judged=int(own.sum()),
+                agreement=_mean(shared),
+                reliability=_reliability(truth, number, own.any()),
+                position_bias=position_bias(first_preferred[own]),
+                median_ms=float(np.median(active[own])) if own.any() else None,
+                drift=drift(shared),
+            )
+        )
+    return rows
+
+
+def agreement_with_others(units: ArrayLike, values: ArrayLike) -> Floats:
+    """For each judgement the share of the others' of its unit that say the same.
+
+    :param units: [n], names; no rater judges one twice.
+    :param values: [n], what was said.
+    :returns: float64 [n]; NaN where nobody else judged the unit.
+    """
+    unit = np.unique(np.asarray(units), return_inverse=True)[1]
+    value = np.unique(np.asarray(values), return_inverse=True)[1]
+    together = unit * (value.max(initial=0) + 1) + value
+    others, alike = np.bincount(unit)[unit] - 1, np.bincount(together)[together] - 1
+    return np.divide(alike, others, out=np.full(len(unit), np.nan), where=others > 0)
+
+
+def rater_agreement(
+    units: ArrayLike, raters_of: ArrayLike, values: ArrayLike, *, raters: int
+) -> list[Estimate | Undefined]:
+    """Each rater's mean agreement with others, such as on the scores by one criterion; n counts shared units.
+
+    :param units: [n], names, such as answers.
+    :param raters_of: int [n], numbers from 0.
+    :param values: [n], what was said.
+    """
+    alike, rater = agreement_with_others(units, values), np.asarray(raters_of, dtype=np.int64)
+    return [_mean(alike[(rater == number) & ~np.isnan(alike)]) for number in range(raters)]
+
+
+def agreement_by_criterion(
+    criteria: ArrayLike, answers: ArrayLike, raters: ArrayLike, scores: ArrayLike, *, prompts: ArrayLike | None = None
+) -> dict[Any, Estimate | Undefined]:
+    """Krippendorff's α of each criterion's scores, whose distance is ordinal.
+
+    :param criteria: [n], names.
+    :param answers: [n], names.
+    :param raters: [n], names.
+    :param scores: float [n].
+    :param prompts: [n], the prompt of each answer; by default each answer is its own.
+    """
+    criterion, answer, rater = np.asarray(criteria), np.asarray(answers), np.asarray(raters)
+    score, prompt = np.asarray(scores, dtype=np.float64), answer if prompts is None else np.asarray(prompts)
+    found: dict[Any, Estimate | Undefined] = {}
+    for name in np.unique(criterion).tolist():
+        own = criterion == name
+        found[name] = krippendorff_alpha(answer[own], rater[own], score[own], "ordinal", prompts=prompt[own])
+    return found
+
+
+def drift(agreement: ArrayLike) -> Estimate | Undefined:
+    """Mean of the later half less that of the earlier half, with Welch's interval.
+
+    :param agreement: float [n], in the order in which it was judged.
+    """
+    values = np.asarray(agreement, dtype=np.float64)
+    if len(values) < LEAST_FOR_DRIFT:
+        return Undefined(Reason.TOO_FEW, len(values))
+    earlier, later = values[: len(values) // 2], values[len(values) // 2 :]
+    difference = float(later.mean() - earlier.mean())
+    parts = np.array([half.var(ddof=1) / len(half) for half in (earlier, later)])
+    if not parts.any():
+        return Estimate(difference, None, None, len(values))
+    degrees = parts.sum() ** 2 / (parts**2 / [len(earlier) - 1, len(later) - 1]).sum()
+    reach = float(stats.t.ppf(0.975, degrees) * np.sqrt(parts.sum()))
+    return Estimate(difference, difference - reach, difference + reach, len(values))
+
+
+def _mean(shared: Floats) -> Estimate | Undefined:
+    return mean_interval(shared) if len(shared) else Undefined(Reason.NO_OVERLAP)
+
+
+def _reliability(truth: Truth | Undefined, number: int, judged: bool) -> float | Undefined:
+    if isinstance(truth, Undefined):
+        return truth
+    if not judged:
+        return Undefined(Reason.NO_DATA)
+    return float(truth.reliability[number])

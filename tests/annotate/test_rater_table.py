@@ -1,0 +1,104 @@
+"""The tables of raters and of generations, by hand-made judgements."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from annotate.stats.bradley_terry import ELO, Strengths
+from annotate.stats.estimate import Estimate, Reason, Undefined
+from annotate.stats.generations import generation_table
+from annotate.stats.raters import (
+    Choices,
+    agreement_by_criterion,
+    agreement_with_others,
+    drift,
+    rater_agreement,
+    rater_table,
+)
+
+
+def test_agreement_with_others_is_the_share_that_says_the_same():
+    # Of three on pair 7 two say a: each of them agrees with one of two others; pair 8 has one judgement only.
+    found = agreement_with_others([7, 7, 8, 7], ["a", "b", "a", "a"])
+    assert found[[0, 1, 3]].tolist() == [0.5, 0, 0.5]
+    assert np.isnan(found[2])
+
+
+def test_a_rater_s_row_has_agreement_place_and_time():
+    choices = Choices(
+        pairs=[0, 0, 1, 1, 2, 2],
+        raters=[0, 1, 0, 1, 0, 1],
+        outcomes=[0, 0, 2, 0, 1, 1],
+        shown_first=[0, 2, 2, 0, 0, 0],
+        active_ms=[1000, 9000, 3000, 9000, 2000, 9000],
+    )
+    one, other, nobody = rater_table(choices, raters=3)
+    assert (one.judged, one.median_ms) == (3, 2000)
+    assert (one.agreement.value, one.agreement.n) == (pytest.approx(2 / 3), 3)
+    assert one.position_bias.value == pytest.approx((1 + 1 + 0.5) / 3)
+    assert other.position_bias.value == pytest.approx((0 + 1 + 0.5) / 3)
+    assert 0 <= one.reliability <= 1
+    assert one.drift == Undefined(Reason.TOO_FEW, 3)
+    assert (nobody.judged, nobody.median_ms) == (0, None)
+    assert nobody.reliability == nobody.position_bias == Undefined(Reason.NO_DATA)
+    assert nobody.agreement == Undefined(Reason.NO_OVERLAP)
+
+
+def test_a_rater_alone_has_no_agreement_and_no_reliability():
+    choices = Choices(pairs=[0, 1], raters=[0, 0], outcomes=[0, 2], shown_first=[0, 0], active_ms=[1, 1])
+    (row,) = rater_table(choices, raters=1)
+    assert row.agreement == Undefined(Reason.NO_OVERLAP)
+    assert row.reliability == Undefined(Reason.ONE_RATER, 2)
+    assert row.position_bias.value == 0.5
+
+
+def test_agreement_is_told_apart_by_criterion():
+    # Coherence: the two say the same of all three answers; relevance: of none of two.
+    criteria = ["coherence"] * 6 + ["relevance"] * 4
+    answers, raters = [1, 1, 2, 2, 3, 3, 1, 1, 2, 2], [0, 1] * 5
+    scores = [1, 1, 5, 5, 3, 3, 1, 5, 5, 1]
+    found = agreement_by_criterion(criteria, answers, raters, scores)
+    assert found["coherence"].value == 1
+    assert found["relevance"].value < 0
+    by_rater = rater_agreement(answers[6:], raters[6:], scores[6:], raters=3)
+    assert [each.value for each in by_rater] == [0, 0, None]
+
+
+def test_who_begins_to_guess_drifts_down():
+    draw = np.random.default_rng(0)
+    pairs, raters = np.repeat(np.arange(200), 3), np.tile(np.arange(3), 200)
+    right = draw.integers(2, size=200)[pairs] * 2
+    guessing = (raters == 2) & (pairs >= 100)
+    outcomes = np.where(guessing, draw.integers(2, size=600) * 2, right)
+    rows = rater_table(Choices(pairs, raters, outcomes, np.zeros(600), np.ones(600)), raters=3)
+    assert rows[2].drift.high < 0
+    assert rows[2].drift.value == pytest.approx(-0.5, abs=0.15)
+    assert rows[2].reliability == pytest.approx(0.75, abs=0.06)
+    assert rows[0].reliability > 0.97
+
+
+def test_drift_is_the_difference_of_halves_with_welch_s_interval():
+    earlier, later = [1, 0, 1, 1, 0], [0, 0, 1, 0, 0, 0]
+    expected = stats.ttest_ind(later, earlier, equal_var=False).confidence_interval()
+    found = drift(earlier + later)
+    assert found.value == pytest.approx(1 / 6 - 3 / 5)
+    assert found.interval == pytest.approx([expected.low, expected.high])
+    assert drift([1] * 12) == Estimate(0.0, None, None, 12)
+
+
+def test_generations_stand_on_one_scale_from_generation_0():
+    # 1 beats 0 on three of four prompts: ln 3; 2 and 1 on two each: 0.
+    first, second = [1, 1, 1, 0, 2, 2, 1, 1], [0, 0, 0, 1, 1, 1, 2, 2]
+    table = generation_table(first, second, [0] * 8, generations=3, prompts=range(8), raters=None, rounds=20)
+    assert isinstance(table.strengths, Strengths)
+    assert [e.value for e in table.strengths.models] == pytest.approx([0, ELO * np.log(3), ELO * np.log(3)], abs=1e-6)
+    assert (table.win_rates[1][0].value, table.win_rates[1][0].n) == (0.75, 4)
+    assert table.win_rates[2][0] == Undefined(Reason.NO_DATA)
+
+
+def test_generations_without_a_comparison_between_them_are_said_to_be_apart():
+    table = generation_table([0, 1], [1, 0], [0, 0], generations=3, prompts=[1, 2], raters=None)
+    assert table.strengths == Undefined(Reason.NOT_CONNECTED, 2, ((0, 1), (2,)))
+    assert table.win_rates[0][1].value == 0.5
