@@ -20,7 +20,6 @@ from annotate.embedded import EmbeddedError, services_running
 from annotate.models import Generation, Project, Run, Snapshot, User
 from annotate.services import Refused
 from annotate.services.execute import carry_out
-from annotate.services.heartbeat import OnProgress
 
 SECONDS_A_LINE = 2.0
 """Between lines of progress of what is done row by row."""
@@ -108,18 +107,6 @@ class ServiceCommand(BaseCommand, ABC):
                 self.stderr.write(f"{stage}{count}", self.style.HTTP_INFO)
 
         return tell
-
-    def tenths(self) -> OnProgress:
-        """What tells of a stage when it begins, and of each tenth of it."""
-        told = ("", -1)
-
-        def on_progress(stage: str, done: int, total: int) -> None:
-            nonlocal told
-            if (now := (stage, 10 * done // max(total, 1))) != told:
-                told = now
-                self.tell(stage, done, total, "")
-
-        return on_progress
 
     def _actor(self, username: str | None) -> User | None:
         if username is None:

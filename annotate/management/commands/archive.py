@@ -25,6 +25,6 @@ class Command(ServiceCommand):
             path=out.absolute(),
             actor=options["actor"],
             weights=weights,
-            on_progress=self.tenths(),
+            on_progress=self.teller(),
         )
         self.stdout.write(f"{made.path}\n{made.rows:,} rows, {made.path.stat().st_size / 1e6:.1f} MB, {made.sha256}")

@@ -19,7 +19,7 @@ class Command(ServiceCommand):
         parser.add_argument("--slug", default="", metavar="NEW", help="its name in addresses, if not the one it had")
 
     def perform(self, *, file: Path, slug: str, **options: Any) -> None:
-        done = restore_project(path=file, slug=slug, actor=options["actor"], on_progress=self.tenths())
+        done = restore_project(path=file, slug=slug, actor=options["actor"], on_progress=self.teller())
         for old, new in done.moved.items():
             self.stdout.write(f"{old} is not here: its model is now {new} in the data folder")
         if done.people:
