@@ -232,12 +232,11 @@ def test_whatever_rows_refer_to_is_numbered_and_comes_before_them_or_closes_the_
 
 
 @pytest.mark.django_db
-def test_the_commands_write_and_restore_and_tell_how_far_they_are(tmp_path: Path) -> None:
+def test_the_commands_write_and_restore_and_say_what_they_did(tmp_path: Path) -> None:
     world()
-    said, told = StringIO(), StringIO()
-    call_command("archive", "garden", out=tmp_path / "a.zip", actor="alice", stdout=said, stderr=told)
-    call_command("restore_project", tmp_path / "a.zip", slug="copy", actor="alice", stdout=said, stderr=told)
+    said = StringIO()
+    call_command("archive", "garden", out=tmp_path / "a.zip", actor="alice", stdout=said)
+    call_command("restore_project", tmp_path / "a.zip", slug="copy", actor="alice", stdout=said)
     assert "Restored copy: " in said.getvalue()
-    assert "check" in told.getvalue()
     assert AuditEvent.objects.get(action="restored").actor == User.objects.get(username="alice")
     assert Path(settings.HONE_DATA_DIR).exists()
