@@ -27,6 +27,7 @@ from annotate.models.datasets import (
     SnapshotRankedList,
     SnapshotRevision,
 )
+from annotate.models.evaluations import Evaluation, EvaluationRater
 from annotate.models.imports import Import
 from annotate.models.judgements import (
     Draft,
@@ -61,6 +62,8 @@ __all__ = [
     "Demonstration",
     "Draft",
     "Edit",
+    "Evaluation",
+    "EvaluationRater",
     "Flag",
     "Generation",
     "GuidelineReading",

@@ -15,10 +15,11 @@ from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce, Now
 from django.utils.translation import gettext as _
 
-from annotate.models import Edit, Project, Skip, Slot, User
+from annotate.models import Edit, EvaluationRater, Project, Skip, Slot, User
 from annotate.models.judgements import COUNTED
 from annotate.prepared import Prepared
 from annotate.services import qualification
+from annotate.services.evaluations import is_outside
 from annotate.services.standing import counts
 
 
@@ -60,9 +61,10 @@ def offers(*, user: User, project: Project, ahead: bool, at_random: bool = False
     """
     found = [RESERVED]
     if not has_quota(user=user, project=project):
-        found.append(AT_RANDOM if at_random else BY_PRIORITY)
+        places = OUTSIDE if is_outside(user=user, project=project) else TO_ALL
+        found.append(places.at_random if at_random else places.by_priority)
         if not ahead:
-            found.append(HELD_AHEAD)
+            found.append(places.held_ahead)
     return found
 
 
@@ -113,10 +115,36 @@ def _any(rows: QuerySet[Any]) -> Coalesce:
     return Coalesce(Subquery(rows.values("pk")[:1]), 0)
 
 
+def _all(_user: int) -> Q:
+    return Q()
+
+
+def _for_outsiders(user: int) -> Q:
+    """Items of no evaluation, or of one whose pool the rater is in."""
+    theirs = EvaluationRater.objects.filter(rater=user).values("evaluation")
+    return Q(item__evaluation__isnull=True) | Q(item__evaluation__in=theirs)
+
+
+class Places:
+    """Where what is open to everybody is looked for.
+
+    :param only: what a rater's slots must be, by the rater's number.
+    """
+
+    def __init__(self, only: Callable[[int], Q]) -> None:
+        self.by_priority = Offer(
+            lambda user, project: available(user, project).filter(only(user)).order_by("priority", "id")
+        )
+        self.at_random = Offer(
+            lambda user, project: available(user, project).filter(only(user)).order_by("lottery", "id")
+        )
+        self.held_ahead = Offer(lambda user, project: _held_ahead(user, project).filter(only(user)))
+
+
 RESERVED = Offer(_reserved)
-BY_PRIORITY = Offer(lambda user, project: available(user, project).order_by("priority", "id"))
-AT_RANDOM = Offer(lambda user, project: available(user, project).order_by("lottery", "id"))
-HELD_AHEAD = Offer(_held_ahead)
+TO_ALL = Places(_all)
+OUTSIDE = Places(_for_outsiders)
+"""For those who are not in the pool of an evaluation that is under way."""
 
 
 def has_quota(*, user: User, project: Project) -> bool:

@@ -84,6 +84,8 @@ TABLE: dict[tuple[str, str], tuple[int, int, int, int, int]] = {
     ("run_cancel", "POST"): (IN, 404, 403, 302, 302),
     ("run_resume", "POST"): (IN, 404, 403, 302, 302),
     ("generation", "GET"): (IN, 404, 403, 200, 200),
+    ("gate", "GET"): (IN, 404, 403, 200, 200),
+    ("gate_live", "GET"): (IN, 404, 403, 200, 200),
     ("reward_model", "GET"): (IN, 404, 403, 200, 200),
     ("snapshot", "GET"): (IN, 404, 403, 200, 200),
     ("export", "GET"): (IN, 404, 403, 200, 200),

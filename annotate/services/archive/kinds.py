@@ -133,6 +133,8 @@ KINDS: tuple[Kind, ...] = (
     ),
     Kind("generations", records.Generation, "project", numbers_in={"gate": {"run": "run"}}),
     Kind("reward_models", records.RewardModel, "project"),
+    Kind("evaluations", records.Evaluation, "project"),
+    Kind("evaluation_raters", records.EvaluationRater, "evaluation__project", numbered=False),
     Kind("completions", records.Completion, "prompt__project"),
     Kind("items", records.Item, "project"),
     Kind("item_completions", records.ItemCompletion, "item__project", numbered=False),

@@ -1,25 +1,13 @@
 // Live charts of a run: one for each measure, drawn again as numbers come. The same numbers stand in the table.
 
 import uPlot from "../../vendor/uplot/uPlot.esm.js";
+import { axis, colours } from "./chart_style.js";
 
 const POLL_MS = 2_000;
 const HEIGHT = 170;
 
 const box = document.querySelector("[data-charts]");
 const charts = new Map();
-
-/** Colours that the style sheets resolved, light or dark. */
-function colours() {
-  const probe = document.createElement("span");
-  box.append(probe);
-  const of = (name) => {
-    probe.className = name;
-    return getComputedStyle(probe).color;
-  };
-  const found = { line: of("chart-value"), grid: of("chart-grid"), axis: of("chart-axis") };
-  probe.remove();
-  return found;
-}
 
 function short(value) {
   return Number.isInteger(value) ? String(value) : Number(value.toPrecision(4)).toString();
@@ -35,8 +23,8 @@ function draw(series) {
   caption.append(series.name, value);
   figure.append(caption);
   box.append(figure);
-  const { line, grid, axis } = colours();
-  const axes = { stroke: axis, grid: { stroke: grid, width: 1 }, ticks: { show: false }, font: "12px Inter, sans-serif" };
+  const found = colours(box);
+  const axes = axis(found);
   const options = {
     width: Math.max(200, figure.clientWidth - 32),
     height: HEIGHT,
@@ -44,7 +32,7 @@ function draw(series) {
     cursor: { y: false },
     scales: { x: { time: false } },
     axes: [{ ...axes, size: 30 }, { ...axes, size: 52, values: (_plot, ticks) => ticks.map(short) }],
-    series: [{}, { stroke: line, width: 2, points: { show: series.y.length < 3 } }],
+    series: [{}, { stroke: found.line, width: 2, points: { show: series.y.length < 3 } }],
     hooks: {
       setCursor: [({ cursor: { idx }, data }) => (value.textContent = short(data[1][idx ?? data[1].length - 1]))],
     },

@@ -1,0 +1,47 @@
+// The win-rate after each prompt with its bounds. The same numbers stand in the table.
+
+import uPlot from "../../vendor/uplot/uPlot.esm.js";
+import { axis, colours } from "./chart_style.js";
+
+const HEIGHT = 220;
+
+const figure = document.querySelector("[data-sequence]");
+const { x, y, low, high, line } = JSON.parse(figure.dataset.sequence);
+let plot;
+
+const width = () => Math.max(200, figure.clientWidth - 32);
+const percent = (value) => `${Math.round(100 * value)} %`;
+
+function draw() {
+  plot?.destroy();
+  const found = colours(figure);
+  const axes = axis(found);
+  plot = new uPlot(
+    {
+      width: width(),
+      height: HEIGHT,
+      legend: { show: false },
+      cursor: { show: false },
+      scales: { x: { time: false }, y: { range: [0, 1] } },
+      axes: [
+        { ...axes, size: 30 },
+        { ...axes, size: 52, values: (_plot, ticks) => ticks.map(percent) },
+      ],
+      bands: [{ series: [1, 2], fill: found.band }],
+      series: [
+        {},
+        { stroke: found.axis, width: 1, points: { show: false } },
+        { stroke: found.axis, width: 1, points: { show: false } },
+        { stroke: found.line, width: 2, points: { show: false } },
+        { stroke: found.axis, width: 1, dash: [4, 4], points: { show: false } },
+      ],
+    },
+    [x, high, low, y, x.map(() => line)],
+    figure,
+  );
+}
+
+addEventListener("resize", () => plot.setSize({ width: width(), height: HEIGHT }));
+document.addEventListener("hone:theme", draw);
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+draw();
