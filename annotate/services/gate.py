@@ -15,6 +15,7 @@ from django.db.models import Avg, Case, FloatField, QuerySet, Value, When
 
 from annotate.models import Completion, Generation, RewardModel, Signal, Split, User
 from annotate.services.comparison import Comparison, compare
+from annotate.services.measure import last_kl
 from annotate.stats.estimate import Estimate, Undefined
 from annotate.stats.intervals import mean_interval
 
@@ -222,6 +223,5 @@ def _is_near(length: Beside) -> bool:
 
 def _kl(generation: Generation) -> tuple[float | None, float | None]:
     """The KL to the parent after the last update of PPO, and its budget, in nats an answer."""
-    updates = generation.how_made.get("metrics", {}).get("updates", [])
     target = generation.how_made.get("job", {}).get("kl_target")
-    return (updates[-1].get("kl") if updates else None), (KL_BUDGET * target if target else None)
+    return last_kl(generation), (KL_BUDGET * target if target else None)

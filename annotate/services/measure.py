@@ -61,6 +61,12 @@ def outcome_of(revision: JudgementRevision, newer: int) -> float | None:
     return 0.5 if ours[0] == theirs[0] else float(ours[0] < theirs[0])
 
 
+def last_kl(generation: Generation) -> float | None:
+    """KL to the parent after the last update of PPO, in nats an answer, on the prompts that it trained on."""
+    updates = generation.how_made.get("metrics", {}).get("updates", [])
+    return updates[-1].get("kl") if updates else None
+
+
 def evaluation_texts(generation: Generation) -> dict[int, list[str]]:
     """A generation's answers in *evaluate* runs, by prompt."""
     texts: dict[int, list[str]] = defaultdict(list)

@@ -124,7 +124,7 @@ def _points(means: Floats, bounds: Sequence) -> str:
     """What the chart draws, as JSON."""
     series = {"y": means, "low": bounds.low, "high": bounds.high}
     return json.dumps(
-        {"x": list(range(1, len(means) + 1)), "line": 0.5}
+        {"x": list(range(1, len(means) + 1)), "line": 0.5, "share": True}
         | {name: values.round(4).tolist() for name, values in series.items()}
     )
 
@@ -164,9 +164,7 @@ def _lines(found: Report) -> list[Line]:
         ),
         Line(
             _("KL to the parent"),
-            _(
-                "Nats an answer at the end of PPO, on the prompts it trained on; at most %(factor)s times its target."
-            )
+            _("Nats an answer at the end of PPO, on the prompts it trained on; at most %(factor)s times its target.")
             % {"factor": KL_BUDGET},
             [(None, None), (found.kl, None), (None, None)],
             found.kl_passed,

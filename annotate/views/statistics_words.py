@@ -40,6 +40,18 @@ VERDICTS: dict[Verdict, Promise] = {
     Verdict.UNDECIDED: _("The raters cannot tell it from its parent on so many prompts."),
 }
 
+METRICS = {
+    "exact match": (
+        _("Exact match"),
+        _("Share of answers with the same words as the reference; accuracy for classes."),
+    ),
+    "token F1": (_("Token F1"), _("Overlap of words with the reference, from 0 to 1.")),
+    "ROUGE-L": ("ROUGE-L", _("Longest common run of words in order with the reference, from 0 to 1.")),
+    "chrF": ("chrF", _("Overlap of runs of characters with the reference, from 0 to 100.")),
+    "BLEU": ("BLEU", _("Overlap of runs of words with the references, from 0 to 100.")),
+}
+"""Metrics against reference answers: name and meaning."""
+
 
 def why(found: Estimate | Undefined) -> str:
     """Why a statistic is undefined; empty where it is not."""

@@ -1,16 +1,17 @@
-// The win-rate after each prompt with its bounds. The same numbers stand in the table.
+// A figure with its bounds, along prompts or generations. The same numbers stand in a table.
 
 import uPlot from "../../vendor/uplot/uPlot.esm.js";
 import { axis, colours } from "./chart_style.js";
 
 const HEIGHT = 220;
+const WHOLE = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000];
 
 const figure = document.querySelector("[data-sequence]");
-const { x, y, low, high, line } = JSON.parse(figure.dataset.sequence);
+const { x, y, low, high, line, share } = JSON.parse(figure.dataset.sequence);
 let plot;
 
 const width = () => Math.max(200, figure.clientWidth - 32);
-const percent = (value) => `${Math.round(100 * value)} %`;
+const named = (value) => (share ? `${Math.round(100 * value)} %` : String(Math.round(value)));
 
 function draw() {
   plot?.destroy();
@@ -22,17 +23,17 @@ function draw() {
       height: HEIGHT,
       legend: { show: false },
       cursor: { show: false },
-      scales: { x: { time: false }, y: { range: [0, 1] } },
+      scales: { x: { time: false }, y: share ? { range: [0, 1] } : {} },
       axes: [
-        { ...axes, size: 30 },
-        { ...axes, size: 52, values: (_plot, ticks) => ticks.map(percent) },
+        { ...axes, size: 30, incrs: WHOLE },
+        { ...axes, size: 52, values: (_plot, ticks) => ticks.map(named) },
       ],
       bands: [{ series: [1, 2], fill: found.band }],
       series: [
         {},
         { stroke: found.axis, width: 1, points: { show: false } },
         { stroke: found.axis, width: 1, points: { show: false } },
-        { stroke: found.line, width: 2, points: { show: false } },
+        { stroke: found.line, width: 2, points: { show: !share } },
         { stroke: found.axis, width: 1, dash: [4, 4], points: { show: false } },
       ],
     },
