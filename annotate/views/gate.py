@@ -98,6 +98,7 @@ def _progress(generation: Generation, comparison: Comparison | None) -> dict[str
     pool = comparison.evaluation.pool.order_by("rater__username") if comparison else None
     return {
         "project": generation.project,
+        "tab": "project",
         "generation": generation,
         "comparison": comparison,
         "pool": list(pool.values_list("rater__username", flat=True)) if pool is not None else [],

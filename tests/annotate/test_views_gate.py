@@ -73,7 +73,7 @@ def test_a_lead_who_judges_sees_progress_and_no_result_until_the_planned_number_
         assert "Raters prefer it" not in html
     made.judge(made.stage.bob)
     html = show(client, made)
-    assert "hidden" not in html
+    assert "is hidden from you" not in html
     assert "They prefer it on 100.0% of 2 test prompts" in html
 
 

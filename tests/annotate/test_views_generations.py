@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from annotate.models import Prompt, User
 from annotate.services import strengths
-from annotate.services.guidelines import publish
+from annotate.services.guidelines import mark_read, publish
 from annotate.services.simulate import judge_everything
 from annotate.services.strengths import Compared as Found
 from annotate.stats.estimate import Reason, Undefined
@@ -74,16 +74,17 @@ def test_people_and_programs_are_switched_and_never_mixed(client: Client) -> Non
     made.judge(made.stage.bob)
     judge_everything(project=made.stage.project, seed=1)
     assert [found(made, kind).judgements for kind in User.Kind.values] == [1, 3, 0]
-    assert "1 judgement<" in show(client, made)
-    assert "3 judgements<" in show(client, made, kind="simulated")
+    assert "1 judgement," in show(client, made)
+    assert "3 judgements," in show(client, made, kind="simulated")
 
 
 def test_judgements_under_other_instructions_are_kept_apart_and_said(client: Client) -> None:
-    made = judged([1.0, 0.0])
-    project = made.stage.project
-    version = publish(project=project, text="Be brief.", translations={}, must_read=True, actor=made.stage.alice)
-    judgement = made.evaluation.items.latest("pk").judgements.get()
-    judgement.revisions.update(guideline=version)
+    made = compared(number=2)
+    made.judge(made.stage.bob)
+    project, alice = made.stage.project, made.stage.alice
+    version = publish(project=project, text="Be brief.", translations={}, must_read=True, actor=alice)
+    mark_read(user=made.stage.bob, guideline=version)
+    made.judge(made.stage.bob, 0.0)
     table = found(made)
     assert (table.instructions, table.judgements, table.judged_under) == (2, 1, {1: 1, 2: 1})
     assert found(made, instructions=1).judgements == 1
