@@ -106,6 +106,9 @@ def instructions(project: Project) -> GuidelineVersion | None:
     return project.guidelines.filter(must_read=True).order_by("-number").first()
 
 
-def is_outside(*, user: User, project: Project) -> bool:
-    """Whether a comparison is under way in whose pool a person is not; programs are in none and judge them all."""
-    return user.kind == User.Kind.HUMAN and bool(_not_in_pool(user=user.pk, project=project.pk))
+def is_outside(*, user: User, project: int) -> bool:
+    """Whether a comparison is under way in whose pool a person is not; programs are in none and judge them all.
+
+    :param project: its number.
+    """
+    return user.kind == User.Kind.HUMAN and bool(_not_in_pool(user=user.pk, project=project))

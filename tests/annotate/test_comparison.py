@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from annotate.models import AuditEvent, Evaluation, Membership, Purpose, Slot, User
+from annotate.models import AuditEvent, Evaluation, Generation, Membership, Purpose, Slot, User
 from annotate.services import Refused
 from annotate.services.claiming import claim, skip
 from annotate.services.comparison import Comparison, Pair, compare, may_see
 from annotate.services.gate import Verdict, verdict_of
 from annotate.services.guidelines import mark_read, publish
+from annotate.services.offers import choose_project, why_none
 from annotate.services.ondemand import make_on_demand
 from annotate.services.simulate import judge_everything
 from annotate.stats.estimate import Reason
@@ -86,6 +87,24 @@ class TestPlanning:
         pair = claim(user=made.stage.bob, project=made.stage.project)
         assert pair is not None
         assert pair.purpose == Purpose.EVALUATE
+
+    @pytest.mark.parametrize("random_share", [0, 1])
+    def test_who_is_not_in_the_pool_is_told_that_what_is_left_is_for_others(self, random_share: int) -> None:
+        made = compared()
+        project = made.stage.project
+        project.random_share = random_share
+        dora = member(made.stage, "dora")
+        assert choose_project(user=dora, projects=[project]) is None
+        assert choose_project(user=made.stage.bob, projects=[project]) == project
+        claim(user=made.stage.bob, project=project)
+        claim(user=made.stage.bob, project=project, ahead=True)
+        assert claim(user=dora, project=project) is None
+        assert "other people were chosen" in why_none(user=dora, project=project)
+
+    def test_what_is_left_of_a_comparison_that_is_decided_is_for_everybody(self) -> None:
+        made = compared()
+        Generation.objects.filter(pk=made.newer.pk).update(state=Generation.State.REJECTED)
+        assert claim(user=member(made.stage, "dora"), project=made.stage.project) is not None
 
 
 @pytest.mark.django_db
