@@ -54,4 +54,22 @@ class Migration(migrations.Migration):
             model_name='evaluationrater',
             constraint=models.UniqueConstraint(fields=('evaluation', 'rater'), name='evaluation_rater_once'),
         ),
+        migrations.CreateModel(
+            name='Aggregate',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('name', models.CharField(choices=[('raters', 'raters'), ('generations', 'generations')], max_length=20)),
+                ('data', models.JSONField()),
+                ('through', models.PositiveBigIntegerField(help_text='Number of the latest version of a judgement that was in.')),
+                ('seconds', models.FloatField(help_text='How long it took.')),
+                ('at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='aggregates', to='annotate.project')),
+            ],
+            options={
+                'constraints': [
+                    models.UniqueConstraint(fields=('project', 'name'), name='aggregate_of_project_once'),
+                    models.CheckConstraint(condition=models.Q(('name__in', ['raters', 'generations'])), name='aggregate_name_known'),
+                ],
+            },
+        ),
     ]

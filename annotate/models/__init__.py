@@ -48,9 +48,10 @@ from annotate.models.origins import Origin
 from annotate.models.people import GuidelineReading, Invite, InviteUse, Membership, SignInTry, User
 from annotate.models.quality import AnswerKey, Check, Contest
 from annotate.models.runs import RewardModel, Run, RunEvent
-from annotate.models.tallies import RaterFigures, Tally
+from annotate.models.tallies import Aggregate, RaterFigures, Tally
 
 __all__ = [
+    "Aggregate",
     "AnswerKey",
     "AuditEvent",
     "BackgroundTask",

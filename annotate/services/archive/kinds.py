@@ -200,6 +200,7 @@ PEOPLE = "rows/users.jsonl"
 OF_PEOPLE = ("username", "first_name", "last_name", "kind", "date_joined")
 """What is kept of an account."""
 LEFT_OUT: Mapping[type[Model], str] = {
+    records.Aggregate: "computed again",
     records.BackgroundTask: "work on it ends with the site",
     records.Draft: "what somebody was typing",
     records.Invite: "links into the site where it was made",
