@@ -46,7 +46,7 @@ from annotate.models.judgements import (
 from annotate.models.origins import Origin
 from annotate.models.people import GuidelineReading, Invite, InviteUse, Membership, SignInTry, User
 from annotate.models.quality import AnswerKey, Check, Contest
-from annotate.models.runs import RewardModel, Run, RunEvent
+from annotate.models.runs import RewardModel, RewardModelReport, Run, RunEvent
 from annotate.models.tallies import RaterFigures, Tally
 
 __all__ = [
@@ -86,6 +86,7 @@ __all__ = [
     "RankedList",
     "RaterFigures",
     "RewardModel",
+    "RewardModelReport",
     "Run",
     "RunEvent",
     "Score",

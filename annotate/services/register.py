@@ -205,11 +205,15 @@ def _inside(run: Run, name: str) -> Path:
 def follow_up(run: Run, made: Generation | RewardModel | None) -> None:
     """Ask for what naturally comes next.
 
-    A new generation is evaluated, so that raters can compare it; after new answers or a new reward model the open
-    items are scored, so that raters get the most uncertain first.
+    A new reward model is measured for the leads; a new generation is evaluated, so that raters can compare it; after
+    new answers or a new reward model the open items are scored, so that raters get the most uncertain first.
     """
-    from annotate.services import runs
+    from annotate.services import background, runs
+    from annotate.services.reward_reports import report
 
+    if isinstance(made, RewardModel) and run.selection.get("report_after"):
+        asked = {"reward_model": made.number}
+        background.ask(project=run.project, kind=report.KIND, asked=asked, actor=run.requested_by)
     try:
         if isinstance(made, Generation) and run.selection.get("evaluate_after"):
             runs.launch_evaluate(project=run.project, actor=run.requested_by, generation=made)

@@ -114,7 +114,7 @@ def launch_train_reward(
             ring=ring,
             generation=generation,
             snapshot=snapshot,
-            selection={"score_after": ring},
+            selection={"score_after": ring, "report_after": ring},
         )
 
 

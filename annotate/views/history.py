@@ -27,6 +27,7 @@ ACTIONS = {
     "archived": _("archived"),
     "asked": _("asked for a judgement"),
     "asked for archive": _("asked for an archive"),
+    "asked for report": _("had measured"),
     "brought back key": _("brought back"),
     "cancelled": _("cancelled"),
     "changed": _("changed"),

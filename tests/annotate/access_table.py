@@ -85,6 +85,7 @@ TABLE: dict[tuple[str, str], tuple[int, int, int, int, int]] = {
     ("run_resume", "POST"): (IN, 404, 403, 302, 302),
     ("generation", "GET"): (IN, 404, 403, 200, 200),
     ("reward_model", "GET"): (IN, 404, 403, 200, 200),
+    ("measure", "POST"): (IN, 404, 403, 302, 302),
     ("snapshot", "GET"): (IN, 404, 403, 200, 200),
     ("export", "GET"): (IN, 404, 403, 200, 200),
     ("snapshot_card", "GET"): (IN, 404, 403, 200, 200),
@@ -215,7 +216,7 @@ class Stage:
                 return [run(left.stage.project).pk]
             case "generation" | "promote" | "reject":
                 return [left.generation.number]
-            case "reward_model":
+            case "reward_model" | "measure":
                 return [left.reward_model.number]
             case "snapshot" | "snapshot_card" | "snapshot_difference":
                 return [left.snapshot.pk]

@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from annotate.management.base import ServiceCommand, find_snapshot
 from annotate.models import RewardModel, User
+from annotate.services.reward_reports.report import make_report
 from annotate.services.runs import launch_train_reward
 from rewardmodel.contract import Loss, RewardJob
 
@@ -36,6 +37,7 @@ class Command(ServiceCommand):
             ring=False,
         )
         self.follow(run)
-        made = RewardModel.objects.get(run=run)
+        made = RewardModel.objects.select_related("run", "snapshot", "project").get(run=run)
+        make_report(reward_model=made)
         self.stdout.write(f"Reward model {made.number}, from snapshot {made.snapshot}:")
         self.stdout.write(json.dumps(made.metrics, indent=1))
