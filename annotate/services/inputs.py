@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from annotate.models import Run, Split
 from annotate.services import Refused, uncertainty
 from annotate.services.files import run_folder
-from annotate.services.rows import rankings
+from annotate.services.training_rows import training_rows
 from policy.contract import PROMPTS_FILE
 from rewardmodel.contract import ANSWERS_FILE, RANKINGS_FILE
 from rewardmodel.publish import file_sha256, whole_file, write_json
@@ -32,6 +32,8 @@ RANKINGS = pa.schema(
         ("responses", pa.list_(pa.string())),
         ("ranks", pa.list_(pa.int32())),
         ("weight", pa.float64()),
+        ("margin", pa.float64()),
+        ("ratings", pa.list_(pa.float64())),
     ]
 )
 ANSWERS = pa.schema([("row_id", pa.string()), ("messages", MESSAGES), ("responses", pa.list_(pa.string()))])
@@ -83,8 +85,8 @@ def _write(run: Run, folder: Path) -> None:
 def _write_rankings(run: Run, path: Path) -> None:
     assert run.snapshot is not None
     with whole_file(path) as temporary, pq.ParquetWriter(temporary, RANKINGS) as writer:
-        made = (ranking for ranking in rankings(run.snapshot) if ranking.kind != "demonstration")
-        while rows := [vars(ranking) for ranking in islice(made, ROWS_AT_ONCE)]:
+        made = training_rows(run.snapshot)
+        while rows := list(islice(made, ROWS_AT_ONCE)):
             writer.write_table(pa.Table.from_pylist(rows, schema=RANKINGS))
 
 

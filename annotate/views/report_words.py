@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.utils.functional import Promise
@@ -61,7 +61,7 @@ SLICES: dict[str, Text] = {
     "script": gettext_lazy("By script of the answers"),
     "tag": gettext_lazy("By tag of the prompt"),
 }
-PLACES: dict[str, dict[Any, Text]] = {
+PLACES: dict[str, Mapping[Any, Text]] = {
     "kind": KINDS,
     "source": {
         "human": gettext_lazy("people"),
@@ -90,7 +90,7 @@ PLACES: dict[str, dict[Any, Text]] = {
 }
 
 
-def names_of(by: str, keys: Iterable[Any], project: Project) -> dict[Any, Text]:
+def names_of(by: str, keys: Iterable[Any], project: Project) -> Mapping[Any, Text]:
     """What the places of a slice are called; a place without a name is called by its key."""
     if by == "rater":
         return {user.pk: str(user) for user in User.objects.filter(pk__in=keys)}
