@@ -52,6 +52,7 @@ def make_report(*, reward_model: RewardModel, on_progress: OnProgress | None = N
         reward_model=reward_model,
         defaults={"figures": figures, "seconds": round(time.monotonic() - began, 3), "at": Now()},
     )
+    report.refresh_from_db(fields=["at"])  # by the database's clock
     return report
 
 
