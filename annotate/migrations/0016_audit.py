@@ -20,4 +20,9 @@ class Migration(migrations.Migration):
                 ('reward_model', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='report', to='annotate.rewardmodel')),
             ],
         ),
+        migrations.AlterField(
+            model_name='run',
+            name='kind',
+            field=models.CharField(choices=[('generate', 'Generate completions'), ('train_reward', 'Train reward model'), ('improve', 'Improve policy'), ('evaluate', 'Evaluate generations'), ('score', 'Score answers')], max_length=20),
+        ),
     ]

@@ -19,7 +19,7 @@ class Run(models.Model):
         TRAIN_REWARD = "train_reward", _("Train reward model")
         IMPROVE = "improve", _("Improve policy")
         EVALUATE = "evaluate", _("Evaluate generations")
-        SCORE = "score", _("Score open items")
+        SCORE = "score", _("Score answers")
 
     class State(models.TextChoices):
         QUEUED = "queued", _("queued")

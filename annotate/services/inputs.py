@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -56,6 +57,19 @@ def prepare(run: Run) -> None:
     files = [folder / "spec.json", *sorted((folder / "data").iterdir())]
     run.input_hashes = {str(path.relative_to(folder)): file_sha256(path) for path in files}
     run.save(update_fields=["input_hashes"])
+
+
+def write_answers(run: Run, rows: list[dict[str, Any]]) -> None:
+    """Write the inputs of a run that scores texts, which are nowhere else, as it is queued.
+
+    :param rows: of ``data/answers.parquet``.
+    """
+    folder = run_folder(run)
+    for name in ("data", "output"):
+        (folder / name).mkdir(parents=True)
+    with whole_file(folder / ANSWERS_FILE) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows, schema=ANSWERS), temporary)
+    write_json(folder / "spec.json", {"kind": run.kind, "job": run.job})
 
 
 def _check(run: Run, folder: Path) -> None:

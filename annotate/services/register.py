@@ -46,8 +46,9 @@ def shard(run: Run, name: str, sha256: str) -> None:
         raise Refused(_("%(file)s is not the file that the run wrote; nothing of it was registered.") % {"file": path})
     rows = pq.read_table(path).to_pylist()
     if run.kind == Run.Kind.SCORE:
-        with transaction.atomic():
-            uncertainty.register(run, rows)
+        if "texts" not in run.selection:
+            with transaction.atomic():
+                uncertainty.register(run, rows)
         return
     generations = {g.number: g for g in run.project.generations.all()}
     sampling = run.job["sampling"]

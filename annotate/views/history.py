@@ -48,7 +48,7 @@ ACTIONS = {
     "launched evaluate": _("started an evaluation"),
     "launched generate": _("started generating completions"),
     "launched improve": _("started improving the policy"),
-    "launched score": _("started scoring open items"),
+    "launched score": _("started scoring answers"),
     "launched train_reward": _("started training a reward model"),
     "let through": _("let through"),
     "made key": _("made"),

@@ -16,6 +16,7 @@ from annotate.services.reward_reports import asking, report
 from annotate.views.background import at_work
 from annotate.views.metrics import side_by_side
 from annotate.views.report_words import ACCURACY, CLASSIFICATION, REASONS, SLICES, author_name, names_of
+from annotate.views.scores import FORM_ANSWERS
 
 TRAINING_FACTS = ("steps", "best_step", "tokens_per_second", "score_mean", "score_scale")
 
@@ -35,6 +36,7 @@ def reward_model(request: SignedInRequest, slug: str, number: int) -> HttpRespon
         "measured": side_by_side({_("Test"): metrics.get("test"), _("Dev"): metrics.get("dev")}),
         "training": side_by_side({_("Value"): {name: trained[name] for name in TRAINING_FACTS if name in trained}}),
         "at_work": at_work(tasks),
+        "form_answers": FORM_ANSWERS,
         "report": found,
         "shown": shown(found.figures, reward_model.project) if found else None,
     }

@@ -208,3 +208,12 @@ def test_new_answers_are_scored_by_themselves_unless_everything_is_drawn_at_rand
     ended = run(stage.project, "generate", selection={"score_after": True}, requested_by=stage.alice)
     register.follow_up(ended, None)
     assert Run.objects.filter(kind="score", state="queued", requested_by=stage.alice).count() == runs
+
+
+def test_a_new_reward_model_is_measured_by_itself() -> None:
+    stage = world(prompts=1)
+    made = reward_model_of(stage)
+    trained = run(stage.project, "train_reward", selection={"report_after": True}, requested_by=stage.alice)
+    register.follow_up(trained, made)
+    task = stage.project.background_tasks.get()
+    assert (task.kind, task.asked, task.created_by) == ("reward_report", {"reward_model": 1}, stage.alice)
