@@ -155,10 +155,12 @@ def _stored(report: Report) -> dict[str, Any]:
 
 
 def store(of: Import, report: Report) -> None:
+    """Put what was found into the record, which is not saved."""
     of.counts, of.problems, of.preview = dict(report.counts), report.problems, report.preview
 
 
 def record(of: Import, actor: User | None) -> None:
+    """Write the import into the audit trail, with its counts and the file's digest."""
     facts = {name: of.counts[name] for name in ("new", "known", "changed", "left_out", "bad") if of.counts.get(name)}
     audit.record(
         "imported data",

@@ -136,8 +136,8 @@ def test_without_rates_nothing_more_is_asked_of_the_database(stage: World) -> No
         claim(user=stage.bob, project=stage.project)
     asked = " ".join(query["sql"] for query in queries)
     assert not any(table in asked for table in ("answerkey", "annotate_check", "annotate_membership"))
-    # Begin, the rater, what is held, what is reserved, what is free, the slot, its lease, end, and the slot once more.
-    assert len(queries) == 8
+    # Begin, the rater, what is held, what is reserved, what is free, the slot with its lease, end.
+    assert len(queries) == 7
 
 
 def test_a_draw_takes_three_statements_at_most(stage: World, drawn: list[float]) -> None:

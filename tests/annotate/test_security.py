@@ -34,6 +34,7 @@ PRODUCTION = {
 DOWNLOADS = {
     "export": ("application/x-ndjson", r"[\w.-]+\.jsonl"),
     "snapshot_card": ("text/markdown; charset=utf-8", r"README\.md"),
+    "archive_file": ("application/zip", r"garden-[0-9a-f]{12}\.zip"),
 }
 
 
