@@ -6,6 +6,7 @@ is a cluster everywhere: its answers are not independent of each other.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ from scipy.special import expit
 from annotate.stats.calibration import BINS, bins_of, calibration
 from annotate.stats.estimate import Estimate, Reason, Undefined
 from annotate.stats.intervals import clustered_mean, clustered_share
-from annotate.stats.resampling import Clusters, Floats, bootstrap
+from annotate.stats.resampling import Clusters, Floats, Members, bootstrap
 
 CHANCE_ROUNDS = 1000
 PAIRS_DRAWN = 20_000
@@ -155,11 +156,12 @@ def classification(
 
 @dataclass(frozen=True)
 class Group:
-    """Answers of like length, and their scores."""
+    """Answers or pairs that are alike in something."""
 
-    length: float
-    """Median, in the unit that was given."""
-    score: Estimate | Undefined
+    middle: float
+    """The median of that."""
+    figure: Estimate | Undefined
+    """What is measured of them."""
 
 
 def score_by_length(scores: ArrayLike, lengths: ArrayLike, prompts: ArrayLike, *, groups: int = 10) -> list[Group]:
@@ -170,12 +172,35 @@ def score_by_length(scores: ArrayLike, lengths: ArrayLike, prompts: ArrayLike, *
     :param prompts: [n], names.
     """
     values, sizes = np.asarray(scores, dtype=np.float64), np.asarray(lengths, dtype=np.float64)
-    if len(values) == 0:
-        return []
     of = np.asarray(prompts)
-    edges = np.unique(np.quantile(sizes, np.linspace(0, 1, groups + 1)[1:-1]))
-    place = np.searchsorted(edges, sizes, side="left")
+    return [Group(middle, clustered_mean(values[own], of[own])) for middle, own in _groups(sizes, groups)]
+
+
+def right_by_disagreement(margins: ArrayLike, prompts: ArrayLike, *, groups: int = 4) -> list[Group]:
+    """How many pairs an ensemble orders rightly, in groups of equal number by how far its members differ in them.
+
+    Lakshminarayanan, Pritzel and Blundell (2017), "Simple and scalable predictive uncertainty estimation using deep
+    ensembles", section 3.5: an ensemble that knows what it does not know is right less often where they differ more.
+
+    :param margins: float [n, members], as of :func:`right`, by each member.
+    :param prompts: [n], names.
+    :returns: by the standard deviation of a pair's margins, the least first; none of a single model.
+    """
+    values, of = np.asarray(margins, dtype=np.float64), np.asarray(prompts)
+    if values.ndim != 2 or values.shape[1] < 2:
+        return []
+    outcomes = right(values.mean(axis=1))
     return [
-        Group(float(np.median(sizes[place == number])), clustered_mean(values[place == number], of[place == number]))
-        for number in np.unique(place)
+        Group(middle, clustered_share(outcomes[own], of[own])) for middle, own in _groups(values.std(axis=1), groups)
     ]
+
+
+def _groups(values: Floats, count: int) -> Iterator[tuple[float, Members]]:
+    """The median and the indices of groups of equal number, the least values first; equal values stay together."""
+    if len(values) == 0:
+        return
+    edges = np.unique(np.quantile(values, np.linspace(0, 1, count + 1)[1:-1]))
+    place = np.searchsorted(edges, values, side="left")
+    for number in np.unique(place):
+        own = np.flatnonzero(place == number)
+        yield float(np.median(values[own])), own

@@ -68,6 +68,7 @@ def shown(figures: dict[str, Any], project: Project) -> dict[str, Any]:
             for name, part in ((_("Before"), calibrated["before"]), (_("After"), calibrated["after"]))
             if part is not None
         ],
+        "disagreement": [_figure(group) for group in figures["disagreement"]],
         "curve": [
             {**point, "accuracy": _figure(point["accuracy"]), "ahead": _figure(point["ahead"])}
             for point in figures["curve"]

@@ -19,6 +19,7 @@ from annotate.stats.reward_models import (
     classification,
     reliability,
     right,
+    right_by_disagreement,
     score_by_length,
 )
 from rewardmodel.calibration import expected_calibration_error
@@ -144,5 +145,21 @@ def test_precision_recall_and_f1_are_sklearn_s_with_intervals_around_them() -> N
 
 def test_scores_are_averaged_over_answers_of_like_length() -> None:
     found = score_by_length([0.0, 1.0, 2.0, 3.0, 9.0], [10, 10, 10, 500, 600], list("abcde"), groups=2)
-    assert [(group.length, group.score.value, group.score.n) for group in found] == [(10, 1.0, 3), (550, 6.0, 2)]
+    assert [(group.middle, group.figure.value, group.figure.n) for group in found] == [(10, 1.0, 3), (550, 6.0, 2)]
     assert score_by_length([], [], []) == []
+
+
+def test_pairs_on_which_an_ensemble_disagrees_are_counted_apart() -> None:
+    margins = [[1.0, 1.0], [-2.0, -2.0], [3.0, 1.0], [4.0, -6.0]]
+    found = right_by_disagreement(margins, list("abcd"), groups=3)
+    # Deviations 0, 0, 1 and 5 with means 1, −2, 2 and −1.
+    assert [(group.middle, group.figure.value, group.figure.n) for group in found] == [
+        (0, 0.5, 2),
+        (1, 1, 1),
+        (5, 0, 1),
+    ]
+
+
+@pytest.mark.parametrize("margins", [[], [[1.0], [-1.0]]])
+def test_nothing_disagrees_in_a_single_model_or_without_pairs(margins: list[list[float]]) -> None:
+    assert right_by_disagreement(margins, ["a"] * len(margins)) == []

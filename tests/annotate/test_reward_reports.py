@@ -55,8 +55,13 @@ def judge_all(stage: World, person: User, *, reverse_last: bool = False, scores:
         submit(user=person, slot=slot, uuid=uuid.uuid4(), raw=raw)
 
 
-def trained(stage: World, scores: list[list[int]], number: int = 1) -> RewardModel:
-    """A reward model that is said to have given these scores."""
+def trained(
+    stage: World, scores: list[list[int]], number: int = 1, spread: list[list[int]] | None = None
+) -> RewardModel:
+    """A reward model that is said to have given these scores.
+
+    :param spread: of an ensemble of two, by how much one member's score is above and the other's below.
+    """
     snapshot = create_snapshot(project=stage.project, actor=stage.alice)
     made_by = run(stage.project, "train_reward", snapshot=snapshot, generation=stage.generation, **ended())
     if number == 1:
@@ -73,11 +78,15 @@ def trained(stage: World, scores: list[list[int]], number: int = 1) -> RewardMod
             "split": ranking.split,
             "index": index,
             "rank": rank,
-            "score": float(scores[place_of[ranking.prompt_id]][index]),
-            "characters": LENGTHS[place_of[ranking.prompt_id]][index],
+            "score": float(scores[place][index]),
+            "members": [scores[place][index] + side * spread[place][index] for side in (1.0, -1.0)]
+            if spread
+            else [float(scores[place][index])],
+            "characters": LENGTHS[place][index],
         }
         for ranking in rankings(snapshot)
         if ranking.split != "train"
+        for place in (place_of[ranking.prompt_id],)
         for index, rank in enumerate(ranking.ranks)
     ]
     write(run_folder(made_by) / PREDICTIONS_FILE, rows)
@@ -160,6 +169,21 @@ def test_pairs_that_are_ordered_wrongly_lead_to_their_judgements(stage: World, m
     assert wrong[0]["judgements"] == [by_bob.pk]
     assert (wrong[0]["preferred"], wrong[0]["other"], wrong[0]["scores"]) == (texts[2], texts[1], [-1.0, 1.0])
     assert wrong[0]["confidence"] > wrong[1]["confidence"] == wrong[2]["confidence"] > 0.5
+
+
+def test_pairs_are_told_by_how_far_the_members_of_an_ensemble_disagree(stage: World, client: Client) -> None:
+    model = trained(stage, SCORES, spread=[[0, 0, 0]] * 5 + [[0, 1, 3]])
+    found = make_report(reward_model=model).figures["disagreement"]
+    # Nothing of the first test prompt; of the last, of which Alice's and Bob's orders are opposite, 1, 2 and 3.
+    assert [(group["middle"], *brief(group)) for group in found] == [(0.0, 1.0, 6), (1.5, 0.5, 4), (3.0, 0.5, 2)]
+    client.force_login(stage.alice)
+    assert "Where the ensemble disagrees" in client.get(reverse("reward_model", args=["garden", 1])).content.decode()
+
+
+def test_a_single_model_disagrees_with_nobody(stage: World, model: RewardModel, client: Client) -> None:
+    assert make_report(reward_model=model).figures["disagreement"] == []
+    client.force_login(stage.alice)
+    assert "ensemble disagrees" not in client.get(reverse("reward_model", args=["garden", 1])).content.decode()
 
 
 def test_scores_are_told_by_author_and_by_length(model: RewardModel) -> None:

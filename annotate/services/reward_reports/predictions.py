@@ -11,7 +11,7 @@ from annotate.models import Run
 from annotate.services.files import run_folder
 from rewardmodel.contract import PREDICTIONS_FILE
 
-COLUMNS = ["row_id", "prompt_id", "split", "rank", "score", "characters"]
+COLUMNS = ["row_id", "prompt_id", "split", "rank", "score", "members", "characters"]
 
 
 @dataclass
@@ -22,6 +22,8 @@ class Predicted:
     split: str
     ranks: list[int | None] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
+    members: list[list[float]] = field(default_factory=list)
+    """Each answer's score by each member of an ensemble."""
     characters: list[int] = field(default_factory=list)
 
     def pairs(self) -> Iterator[tuple[int, int]]:
@@ -35,6 +37,11 @@ class Predicted:
         """The score of the preferred answer less that of the other, of each such pair."""
         for better, worse in self.pairs():
             yield self.scores[better] - self.scores[worse]
+
+    def margins_of_members(self) -> Iterator[list[float]]:
+        """The same by each member of an ensemble."""
+        for better, worse in self.pairs():
+            yield [upper - lower for upper, lower in zip(self.members[better], self.members[worse], strict=True)]
 
     def labelled(self) -> Iterator[tuple[float, bool]]:
         """Scores of the answers in the first and in the last place, and whether it is the first; none of a tie."""
@@ -56,6 +63,7 @@ def read(run: Run) -> dict[str, Predicted] | None:
             ranking = found.setdefault(row["row_id"], Predicted(row["prompt_id"], row["split"]))
             ranking.ranks.append(row["rank"])
             ranking.scores.append(row["score"])
+            ranking.members.append(row["members"])
             ranking.characters.append(row["characters"])
     return found
 

@@ -21,7 +21,15 @@ from annotate.services.reward_reports.predictions import Predicted, margins_of
 from annotate.stats.calibration import temperature as fitted_temperature
 from annotate.stats.estimate import Undefined
 from annotate.stats.intervals import clustered_mean
-from annotate.stats.reward_models import best_threshold, classification, reliability, right, score_by_length
+from annotate.stats.reward_models import (
+    Group,
+    best_threshold,
+    classification,
+    reliability,
+    right,
+    right_by_disagreement,
+    score_by_length,
+)
 
 KIND = "reward_report"
 """Of the background task that makes one."""
@@ -96,6 +104,7 @@ def _figures(reward_model: RewardModel, predicted: Mapping[str, Predicted], on_p
         },
         "classification": _classification(dev, test),
         "calibration": _calibration(margins, prompts, temperature),
+        "disagreement": _disagreement(test, prompts),
         "curve": learning_curve(reward_model, predicted),
         "slices": {by: outcomes.of(by)[:MOST_OF_A_KIND] for by in SLICES},
         "wrong": rankings.most_wrong(rows, lambda margin: float(expit(abs(margin) / scale))),
@@ -145,8 +154,16 @@ def _length(test: list[Predicted]) -> Figures:
     scores = [score for ranking in test for score in ranking.scores]
     lengths = [length for ranking in test for length in ranking.characters]
     prompts = [ranking.prompt for ranking in test for _score in ranking.scores]
-    groups = score_by_length(scores, lengths, prompts)
-    return {"groups": [{"length": group.length, **plain(group.score)} for group in groups]}
+    return {"groups": _groups(score_by_length(scores, lengths, prompts))}
+
+
+def _disagreement(test: list[Predicted], prompts: list[str]) -> list[Figures]:
+    margins = [own for ranking in test for own in ranking.margins_of_members()]
+    return _groups(right_by_disagreement(margins, prompts))
+
+
+def _groups(groups: list[Group]) -> list[Figures]:
+    return [{"middle": group.middle, **plain(group.figure)} for group in groups]
 
 
 def _authors(rows: list[rankings.Tested]) -> Figures:

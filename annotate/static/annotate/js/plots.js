@@ -1,5 +1,6 @@
 // Charts of tables. A table with data-plot is drawn beside itself: a row's data-x against each cell's data-y, with a
-// bar from data-low to data-high where it has them; data-diagonal adds the line on which both are equal.
+// bar from data-low to data-high where it has them. Tables with data-confidence, from guessing to certainty, have the same
+// axes, so that they compare, and the line on which both are equal.
 
 import uPlot from "../../vendor/uplot/uPlot.esm.js";
 
@@ -7,6 +8,7 @@ import { coloursOf, onNewColours } from "./colours.js";
 
 const HEIGHT = 260;
 const LINES = ["chart-1", "chart-2", "chart-3", "chart-4", "chart-5"];
+const GUESSING = 0.5;
 const DASHES = [[], [8, 4], [2, 3], [10, 3, 2, 3], [4, 4]];
 
 let plots = [];
@@ -63,13 +65,22 @@ function diagonal(plot, colour) {
   ctx.restore();
 }
 
-/** From the lowest to the highest value, interval ends included, with a little room. */
+/** All values of some lines, interval ends included. */
+const values = (lines) =>
+  lines.flatMap(({ points }) => points.flatMap(({ y, low, high }) => [y, low, high])).filter((value) => value !== null);
+
+/** From the lowest to the highest value, with a little room. */
 function range(lines) {
-  const values = lines.flatMap(({ points }) => points.flatMap(({ y, low, high }) => [y, low, high]));
-  const known = values.filter((value) => value !== null);
-  const [low, high] = [Math.min(...known), Math.max(...known)];
+  const [low, high] = [Math.min(...values(lines)), Math.max(...values(lines))];
   const room = (high - low || Math.abs(high) || 1) * 0.06;
   return [low - room, high + room];
+}
+
+/** Axes of all tables of confidence: from guessing, or from where one of them falls below it, to certainty. */
+function scalesOfConfidence() {
+  const lines = [...document.querySelectorAll("table[data-confidence]")].flatMap((table) => read(table).lines);
+  const low = Math.floor(Math.min(GUESSING, ...values(lines)) * 10) / 10;
+  return { x: { time: false, range: () => [GUESSING, 1] }, y: { range: () => [low, 1] } };
 }
 
 function draw(table) {
@@ -90,6 +101,7 @@ function draw(table) {
   table.closest(".plotted").prepend(figure);
   const [grid, axis, band, ...own] = coloursOf(figure, ["chart-grid", "chart-axis", "chart-band", ...LINES]);
   const colours = lines.map((_line, place) => own[place % own.length]);
+  const confidence = "confidence" in table.dataset;
   const share = "share" in table.dataset;
   const words = (_plot, ticks) => ticks.map((tick) => (share ? `${Math.round(tick * 100)} %` : String(Number(tick.toPrecision(4)))));
   const axes = { stroke: axis, grid: { stroke: grid, width: 1 }, ticks: { show: false }, font: "12px Inter, sans-serif" };
@@ -99,9 +111,9 @@ function draw(table) {
     height: HEIGHT,
     legend: { show: false },
     cursor: { show: false },
-    scales: { x: { time: false }, y: { range: () => range(lines) } },
+    scales: confidence ? scalesOfConfidence() : { x: { time: false }, y: { range: () => range(lines) } },
     axes: [
-      { ...axes, size: 48, label: table.dataset.label, labelFont: axes.font, values: "diagonal" in table.dataset ? words : plain },
+      { ...axes, size: 48, label: table.dataset.label, labelFont: axes.font, values: confidence ? words : plain },
       { ...axes, size: 56, values: words },
     ],
     series: [
@@ -117,7 +129,7 @@ function draw(table) {
     hooks: {
       draw: [
         (plot) => {
-          if ("diagonal" in table.dataset) diagonal(plot, band);
+          if (confidence) diagonal(plot, band);
           bars(plot, lines, colours);
         },
       ],
