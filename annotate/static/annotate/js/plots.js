@@ -70,11 +70,16 @@ const values = (lines) =>
   lines.flatMap(({ points }) => points.flatMap(({ y, low, high }) => [y, low, high])).filter((value) => value !== null);
 
 /** From the lowest to the highest value, with a little room. */
-function range(lines) {
-  const [low, high] = [Math.min(...values(lines)), Math.max(...values(lines))];
+function roomy(low, high) {
   const room = (high - low || Math.abs(high) || 1) * 0.06;
   return [low - room, high + room];
 }
+
+/** Axes of a table. */
+const scalesOf = (lines) => ({
+  x: { time: false, range: (_plot, low, high) => roomy(low, high) },
+  y: { range: () => roomy(Math.min(...values(lines)), Math.max(...values(lines))) },
+});
 
 /** Axes of all tables of confidence: from guessing, or from where one of them falls below it, to certainty. */
 function scalesOfConfidence() {
@@ -111,9 +116,9 @@ function draw(table) {
     height: HEIGHT,
     legend: { show: false },
     cursor: { show: false },
-    scales: confidence ? scalesOfConfidence() : { x: { time: false }, y: { range: () => range(lines) } },
+    scales: confidence ? scalesOfConfidence() : scalesOf(lines),
     axes: [
-      { ...axes, size: 48, label: table.dataset.label, labelFont: axes.font, values: confidence ? words : plain },
+      { ...axes, size: 28, label: table.dataset.label, labelFont: axes.font, values: confidence ? words : plain },
       { ...axes, size: 56, values: words },
     ],
     series: [
