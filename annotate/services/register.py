@@ -182,7 +182,14 @@ def _register_evaluation(run: Run, outcome: dict[str, Any]) -> None:
     assert newer.parent is not None
     newer.gate = {"run": str(run.pk), **outcome["metrics"]}
     newer.save(update_fields=["gate"])
-    items.make_evaluate_items(project=run.project, newer=newer, older=newer.parent, seed=run.job["sampling"]["seed"])
+    items.make_evaluate_items(
+        project=run.project,
+        newer=newer,
+        older=newer.parent,
+        seed=run.job["sampling"]["seed"],
+        evaluation=newer.evaluations.last(),
+        number=run.selection.get("draw"),
+    )
 
 
 def _published(run: Run, outcome: dict[str, Any]) -> Path:

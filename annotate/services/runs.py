@@ -17,7 +17,7 @@ from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
 from annotate.models import Generation, Project, RewardModel, Run, Snapshot, Split, User
-from annotate.services import Conflict, Refused, audit, files, space, uncertainty
+from annotate.services import Conflict, Refused, audit, evaluations, files, space, uncertainty
 from annotate.services.generations import serving
 from annotate.services.recipe import Recipe
 from annotate.services.snapshots import create_snapshot
@@ -168,14 +168,20 @@ def launch_evaluate(
     project: Project,
     actor: User | None,
     generation: Generation | None = None,
+    planned: int | None = None,
+    leads_rate: bool = False,
     seed: int = 0,
     settings: Settings | None = None,
     ring: bool = True,
 ) -> Run:
     """Ask for answers of a generation and of its parent to the test prompts, sampled alike and scored.
 
+    What raters will compare of them is planned with it.
+
     :param generation: the newest when None.
-    :raises Refused: when there is nothing to compare with, or no test prompt.
+    :param planned: how many test prompts raters compare; what the plan is when None is in ``evaluations.plan``.
+    :param leads_rate: whether leads are among those whose judgements count.
+    :raises Refused: when there is nothing to compare with, or no test prompt, or fewer than were planned.
     """
     generation = generation or project.generations.latest("number")
     if generation.parent is None:
@@ -192,15 +198,18 @@ def launch_evaluate(
         "engine": _engine(),
         **(settings or {}),
     }
-    return _launch(
-        project,
-        Run.Kind.EVALUATE,
-        _job(EvaluateJob, values),
-        actor=actor,
-        ring=ring,
-        generation=generation,
-        reward_model=reward_model,
-    )
+    with transaction.atomic():
+        number = evaluations.plan(newer=generation, number=planned, leads_rate=leads_rate, actor=actor)
+        return _launch(
+            project,
+            Run.Kind.EVALUATE,
+            _job(EvaluateJob, values),
+            actor=actor,
+            ring=ring,
+            generation=generation,
+            reward_model=reward_model,
+            selection={"draw": number},
+        )
 
 
 def launch_score(*, project: Project, actor: User | None, ring: bool = True) -> Run:

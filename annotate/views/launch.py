@@ -71,7 +71,11 @@ def _improve(request: SignedInRequest, project: Project) -> Run:
 
 def _evaluate(request: SignedInRequest, project: Project) -> Run:
     return runs.launch_evaluate(
-        project=project, actor=request.user, generation=_chosen(request, project.generations, "generation")
+        project=project,
+        actor=request.user,
+        generation=_chosen(request, project.generations, "generation"),
+        planned=_number(request, "planned", lowest=1, highest=1_000_000),
+        leads_rate=bool(request.POST.get("leads_rate")),
     )
 
 

@@ -8,8 +8,11 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
 
 from annotate.access import SignedInRequest, get_completion, get_generation
-from annotate.models import Generation, Judgement
+from annotate.models import Generation, Judgement, User
+from annotate.services.comparison import may_see
+from annotate.services.gate import latest_comparison
 from annotate.services.measure import win_rate
+from annotate.stats.estimate import Estimate, Undefined
 from annotate.views.metrics import Table, side_by_side
 from annotate.views.paging import page_of
 
@@ -31,7 +34,7 @@ def generation(request: SignedInRequest, slug: str, number: int) -> HttpResponse
         "evaluated": side_by_side(
             {_generation_name(part["generation"]): part for part in (generation.gate or {}).get("generations", [])}
         ),
-        "win_rate": win_rate(generation, generation.parent) if generation.parent else None,
+        "win_rate": _win_rate(generation, request.user),
         "page": page_of(request, completions),
     }
     return render(request, "lineage/generation.html", context)
@@ -50,6 +53,14 @@ def completion(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
         "judgements": Judgement.objects.filter(item__completions=completion).select_related("rater", "slot"),
     }
     return render(request, "lineage/completion.html", context)
+
+
+def _win_rate(generation: Generation, user: User) -> Estimate | Undefined | None:
+    """How a generation compares with its parent; None where it has none, or somebody must not see it yet."""
+    comparison = latest_comparison(generation)
+    if comparison and not may_see(evaluation=comparison.evaluation, comparison=comparison, user=user):
+        return None
+    return win_rate(generation, generation.parent) if generation.parent else None
 
 
 def _training_of(generation: Generation) -> Table | None:

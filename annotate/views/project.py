@@ -12,6 +12,7 @@ from django.views.decorators.http import require_GET
 
 from annotate.access import LEAD, SignedInRequest, get_project
 from annotate.models import Completion, Generation, Judgement, Project, RewardModel, Run, Slot, Snapshot, Split
+from annotate.services.evaluations import PLANNED_BY_ITSELF
 from annotate.templatetags.hone import duration
 from annotate.views.background import Shown, at_work
 from annotate.views.reward_settings import SETTINGS, losses
@@ -77,6 +78,7 @@ def project(request: SignedInRequest, slug: str) -> HttpResponse:
         "reward_settings": SETTINGS,
         "splits": Split.choices,
         "default_updates": ImproveJob.updates,
+        "planned_by_itself": PLANNED_BY_ITSELF,
         "tab": "project",
     }
     return render(request, "project/page.html", context)

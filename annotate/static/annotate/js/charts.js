@@ -2,7 +2,7 @@
 
 import uPlot from "../../vendor/uplot/uPlot.esm.js";
 
-import { coloursOf, onNewColours } from "./colours.js";
+import { axesIn, coloursOf, onNewColours } from "./chart_style.js";
 
 const POLL_MS = 2_000;
 const HEIGHT = 170;
@@ -24,8 +24,8 @@ function draw(series) {
   caption.append(series.name, value);
   figure.append(caption);
   box.append(figure);
-  const [line, grid, axis] = coloursOf(box, ["chart-value", "chart-grid", "chart-axis"]);
-  const axes = { stroke: axis, grid: { stroke: grid, width: 1 }, ticks: { show: false }, font: "12px Inter, sans-serif" };
+  const [line] = coloursOf(box, ["chart-value"]);
+  const axes = axesIn(box);
   const options = {
     width: Math.max(200, figure.clientWidth - 32),
     height: HEIGHT,

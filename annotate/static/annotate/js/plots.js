@@ -4,7 +4,7 @@
 
 import uPlot from "../../vendor/uplot/uPlot.esm.js";
 
-import { coloursOf, onNewColours } from "./colours.js";
+import { axesIn, coloursOf, onNewColours } from "./chart_style.js";
 
 const HEIGHT = 260;
 const LINES = ["chart-1", "chart-2", "chart-3", "chart-4", "chart-5"];
@@ -104,12 +104,12 @@ function draw(table) {
     shown.textContent = name;
   });
   table.closest(".plotted").prepend(figure);
-  const [grid, axis, band, ...own] = coloursOf(figure, ["chart-grid", "chart-axis", "chart-band", ...LINES]);
+  const [equal, ...own] = coloursOf(figure, ["chart-diagonal", ...LINES]);
   const colours = lines.map((_line, place) => own[place % own.length]);
   const confidence = "confidence" in table.dataset;
   const share = "share" in table.dataset;
   const words = (_plot, ticks) => ticks.map((tick) => (share ? `${Math.round(tick * 100)} %` : String(Number(tick.toPrecision(4)))));
-  const axes = { stroke: axis, grid: { stroke: grid, width: 1 }, ticks: { show: false }, font: "12px Inter, sans-serif" };
+  const axes = axesIn(figure);
   const plain = (_plot, ticks) => ticks.map((tick) => String(Number(tick.toPrecision(4))));
   const options = {
     width: Math.max(200, figure.clientWidth - 32),
@@ -134,7 +134,7 @@ function draw(table) {
     hooks: {
       draw: [
         (plot) => {
-          if (confidence) diagonal(plot, band);
+          if (confidence) diagonal(plot, equal);
           bars(plot, lines, colours);
         },
       ],
