@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('annotate', '0015_archive'),
+        ('annotate', '0016_audit'),
     ]
 
     operations = [

@@ -47,7 +47,7 @@ from annotate.models.judgements import (
 from annotate.models.origins import Origin
 from annotate.models.people import GuidelineReading, Invite, InviteUse, Membership, SignInTry, User
 from annotate.models.quality import AnswerKey, Check, Contest
-from annotate.models.runs import RewardModel, Run, RunEvent
+from annotate.models.runs import RewardModel, RewardModelReport, Run, RunEvent
 from annotate.models.tallies import Aggregate, RaterFigures, Tally
 
 __all__ = [
@@ -90,6 +90,7 @@ __all__ = [
     "RankedList",
     "RaterFigures",
     "RewardModel",
+    "RewardModelReport",
     "Run",
     "RunEvent",
     "Score",

@@ -118,7 +118,7 @@ def launch_train_reward(
             ring=ring,
             generation=generation,
             snapshot=snapshot,
-            selection={"score_after": ring},
+            selection={"score_after": ring, "report_after": ring},
         )
 
 
@@ -231,6 +231,24 @@ def launch_score(*, project: Project, actor: User | None, ring: bool = True) -> 
     return _launch(project, Run.Kind.SCORE, job, actor=actor, ring=ring, reward_model=reward_model)
 
 
+def launch_score_texts(*, reward_model: RewardModel, count: int, actor: User | None, ring: bool = True) -> Run:
+    """Ask for a reward model's scores of texts that the caller puts into the run's folder in the same transaction.
+
+    :param count: prompts whose answers are scored.
+    """
+    job = _job(ScoreJob, {"reward_model": str(files.located(reward_model.weights_path))})
+    return _launch(
+        reward_model.project,
+        Run.Kind.SCORE,
+        job,
+        key="score texts",
+        actor=actor,
+        ring=ring,
+        reward_model=reward_model,
+        selection={"texts": count},
+    )
+
+
 def call_worker(run: Run) -> None:
     """Tell the workers that a run is queued, once the current transaction is committed.
 
@@ -253,11 +271,17 @@ def call_worker(run: Run) -> None:
     transaction.on_commit(ring)
 
 
-def _launch(project: Project, kind: Run.Kind, job: Settings, *, actor: User | None, ring: bool, **inputs: Any) -> Run:
+def _launch(
+    project: Project, kind: Run.Kind, job: Settings, *, actor: User | None, ring: bool, key: str = "", **inputs: Any
+) -> Run:
+    """Queue a run.
+
+    :param key: one run of that key is active in a project at most; the kind when empty.
+    """
     space.check(kind, job)
     try:
         with transaction.atomic():
-            run = Run.objects.create(project=project, kind=kind, key=kind, job=job, requested_by=actor, **inputs)
+            run = Run.objects.create(project=project, kind=kind, key=key or kind, job=job, requested_by=actor, **inputs)
             audit.record(f"launched {kind}", run, actor=actor, project=project)
             if ring:
                 call_worker(run)

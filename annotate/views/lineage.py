@@ -1,4 +1,4 @@
-"""Where things come from and what came of them: generations, reward models, completions."""
+"""Where things come from and what came of them: generations, completions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from django.shortcuts import render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
 
-from annotate.access import SignedInRequest, get_completion, get_generation, get_reward_model
+from annotate.access import SignedInRequest, get_completion, get_generation
 from annotate.models import Generation, Judgement, User
 from annotate.services.comparison import may_see
 from annotate.services.gate import latest_comparison
@@ -18,7 +18,6 @@ from annotate.views.paging import page_of
 
 PPO_FACTS = ("reward", "kl", "kl_coefficient", "entropy", "length", "end_rate", "clip_fraction")
 """What tells most of how PPO went; the rest stands on the run's page."""
-TRAINING_FACTS = ("steps", "best_step", "tokens_per_second", "score_mean", "score_scale")
 
 
 @require_GET
@@ -39,22 +38,6 @@ def generation(request: SignedInRequest, slug: str, number: int) -> HttpResponse
         "page": page_of(request, completions),
     }
     return render(request, "lineage/generation.html", context)
-
-
-@require_GET
-def reward_model(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
-    """A reward model: what it learned from, how good it is, what it was used for."""
-    reward_model = get_reward_model(request, slug, number)
-    metrics = reward_model.metrics
-    trained = {**metrics.get("training", {}), **metrics}
-    context = {
-        "project": reward_model.project,
-        "reward_model": reward_model,
-        "runs": reward_model.runs.select_related("made_generation"),
-        "measured": side_by_side({_("Test"): metrics.get("test"), _("Dev"): metrics.get("dev")}),
-        "training": side_by_side({_("Value"): {name: trained[name] for name in TRAINING_FACTS if name in trained}}),
-    }
-    return render(request, "lineage/reward_model.html", context)
 
 
 @require_GET

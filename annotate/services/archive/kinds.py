@@ -207,6 +207,7 @@ LEFT_OUT: Mapping[type[Model], str] = {
     records.InviteUse: "links into the site where it was made",
     records.Origin: "how the site that it is restored into numbers its rows",
     records.RaterFigures: "counted again",
+    records.RewardModelReport: "measured again",
     records.SignInTry: "belongs to the site",
     records.Tally: "counted again",
 }

@@ -1,19 +1,25 @@
-// How charts look: colours that the style sheets resolved, light or dark, and short numbers.
+// How charts look on their canvas: colours that the style sheets resolved, light or dark, and axes.
 
-/** Colours of the classes .chart-value, .chart-grid, .chart-axis and .chart-band where an element stands. */
-export function colours(place) {
+/** The colour that each of some classes has within a part of the page. */
+export function coloursOf(part, names) {
   const probe = document.createElement("span");
-  place.append(probe);
-  const of = (name) => {
+  part.append(probe);
+  const found = names.map((name) => {
     probe.className = name;
     return getComputedStyle(probe).color;
-  };
-  const found = { line: of("chart-value"), grid: of("chart-grid"), axis: of("chart-axis"), band: of("chart-band") };
+  });
   probe.remove();
   return found;
 }
 
-/** What both axes of a chart have in common. */
-export function axis({ axis, grid }) {
-  return { stroke: axis, grid: { stroke: grid, width: 1 }, ticks: { show: false }, font: "12px Inter, sans-serif" };
+/** What both axes of a chart within a part of the page have in common. */
+export function axesIn(part) {
+  const [stroke, grid] = coloursOf(part, ["chart-axis", "chart-grid"]);
+  return { stroke, grid: { stroke: grid, width: 1 }, ticks: { show: false }, font: "12px Inter, sans-serif" };
+}
+
+/** Call when the colours have changed. */
+export function onNewColours(act) {
+  document.addEventListener("hone:theme", act);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", act);
 }

@@ -1,7 +1,8 @@
 // Live charts of a run: one for each measure, drawn again as numbers come. The same numbers stand in the table.
 
 import uPlot from "../../vendor/uplot/uPlot.esm.js";
-import { axis, colours } from "./chart_style.js";
+
+import { axesIn, coloursOf, onNewColours } from "./chart_style.js";
 
 const POLL_MS = 2_000;
 const HEIGHT = 170;
@@ -23,8 +24,8 @@ function draw(series) {
   caption.append(series.name, value);
   figure.append(caption);
   box.append(figure);
-  const found = colours(box);
-  const axes = axis(found);
+  const [line] = coloursOf(box, ["chart-value"]);
+  const axes = axesIn(box);
   const options = {
     width: Math.max(200, figure.clientWidth - 32),
     height: HEIGHT,
@@ -32,7 +33,7 @@ function draw(series) {
     cursor: { y: false },
     scales: { x: { time: false } },
     axes: [{ ...axes, size: 30 }, { ...axes, size: 52, values: (_plot, ticks) => ticks.map(short) }],
-    series: [{}, { stroke: found.line, width: 2, points: { show: series.y.length < 3 } }],
+    series: [{}, { stroke: line, width: 2, points: { show: series.y.length < 3 } }],
     hooks: {
       setCursor: [({ cursor: { idx }, data }) => (value.textContent = short(data[1][idx ?? data[1].length - 1]))],
     },
@@ -72,8 +73,7 @@ async function refresh() {
 addEventListener("resize", () => {
   for (const { plot, figure } of charts.values()) plot.setSize({ width: figure.clientWidth - 32, height: HEIGHT });
 });
-document.addEventListener("hone:theme", redraw);
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+onNewColours(redraw);
 
 await refresh();
 if ("live" in box.dataset) setInterval(refresh, POLL_MS);

@@ -1,7 +1,8 @@
 // A figure with its bounds, along prompts or generations. The same numbers stand in a table.
 
 import uPlot from "../../vendor/uplot/uPlot.esm.js";
-import { axis, colours } from "./chart_style.js";
+
+import { axesIn, coloursOf, onNewColours } from "./chart_style.js";
 
 const HEIGHT = 220;
 const WHOLE = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000];
@@ -15,8 +16,8 @@ const named = (value) => (share ? `${Math.round(100 * value)} %` : String(Math.r
 
 function draw() {
   plot?.destroy();
-  const found = colours(figure);
-  const axes = axis(found);
+  const [middle, bound, band] = coloursOf(figure, ["chart-value", "chart-axis", "chart-band"]);
+  const axes = axesIn(figure);
   plot = new uPlot(
     {
       width: width(),
@@ -28,13 +29,13 @@ function draw() {
         { ...axes, size: 30, incrs: WHOLE },
         { ...axes, size: 52, values: (_plot, ticks) => ticks.map(named) },
       ],
-      bands: [{ series: [1, 2], fill: found.band }],
+      bands: [{ series: [1, 2], fill: band }],
       series: [
         {},
-        { stroke: found.axis, width: 1, points: { show: false } },
-        { stroke: found.axis, width: 1, points: { show: false } },
-        { stroke: found.line, width: 2, points: { show: !share } },
-        { stroke: found.axis, width: 1, dash: [4, 4], points: { show: false } },
+        { stroke: bound, width: 1, points: { show: false } },
+        { stroke: bound, width: 1, points: { show: false } },
+        { stroke: middle, width: 2, points: { show: !share } },
+        { stroke: bound, width: 1, dash: [4, 4], points: { show: false } },
       ],
     },
     [x, high, low, y, x.map(() => line)],
@@ -43,6 +44,5 @@ function draw() {
 }
 
 addEventListener("resize", () => plot.setSize({ width: width(), height: HEIGHT }));
-document.addEventListener("hone:theme", draw);
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+onNewColours(draw);
 draw();
