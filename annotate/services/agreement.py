@@ -19,7 +19,7 @@ from annotate.services.guidelines import to_be_read, version_in_force
 from annotate.services.places import places
 from annotate.stats.coefficients import krippendorff_alpha
 from annotate.stats.estimate import Estimate, Undefined, to_plain
-from annotate.stats.intervals import mean_interval
+from annotate.stats.intervals import share_interval
 from annotate.stats.raters import Choices, agreement_by_criterion, agreement_with_others, rater_table
 
 NEWEST = 5_000
@@ -29,19 +29,19 @@ NEWEST = 5_000
 def take(project: Project) -> dict[str, Any]:
     """By kind of raters whether all judgements were looked at, and by the version of the instructions what came of it.
 
-    The version is that which raters had to read; an empty text where there was none.
+    The version is that which raters had to read; 0 where there was none.
     """
     versions = to_be_read(project)
     found = {}
     for kind in User.Kind.values:
-        by_version: dict[int | None, list[JudgementRevision]] = defaultdict(list)
+        by_version: dict[int, list[JudgementRevision]] = defaultdict(list)
         revisions = _newest(project, kind)
         for revision in revisions:
             by_version[version_in_force(revision.guideline, versions)].append(revision)
         if revisions:
             found[kind] = {
                 "all": len(revisions) < NEWEST,
-                "versions": {str(version or ""): _of(of_version) for version, of_version in by_version.items()},
+                "versions": {str(version): _of(of_version) for version, of_version in by_version.items()},
             }
     return found
 
@@ -53,7 +53,7 @@ def _newest(project: Project, kind: str) -> list[JudgementRevision]:
     )
     numbers = list(judged.order_by("-pk").values_list("pk", flat=True)[:NEWEST])
     found = current(project).filter(judgement__in=numbers).select_related("judgement__item", "guideline")
-    return list(found.prefetch_related("ranks", "scores").order_by("judgement"))
+    return list(found.prefetch_related("ranks", "scores").order_by("judgement_id"))
 
 
 def _of(revisions: Sequence[JudgementRevision]) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def _of(revisions: Sequence[JudgementRevision]) -> dict[str, Any]:
     rows = rater_table(choices, raters=len(people))
     return {
         "judgements": len(revisions),
-        "alike": to_plain(_alike(choices)),
+        "alike": to_plain(_alike(choices, otherwise=beyond_chance)),
         "beyond_chance": to_plain(beyond_chance),
         "criteria": {criterion: to_plain(alpha) for criterion, alpha in _by_criterion(revisions).items()},
         "raters": {
@@ -102,14 +102,19 @@ def _choices(revisions: Iterable[JudgementRevision], number: dict[int, int]) -> 
     return Choices(columns[0], columns[1], columns[2], columns[3], columns[4], np.array(columns[5], dtype=np.int64))
 
 
-def _alike(choices: Choices) -> Estimate | Undefined:
-    """Mean share of pairs on which two raters of an item say the same, over items; why there is none as of α."""
+def _alike(choices: Choices, *, otherwise: Estimate | Undefined) -> Estimate | Undefined:
+    """Mean share of pairs on which two raters of an item say the same, over items.
+
+    :param otherwise: what says why no two judged the same.
+    """
     alike = agreement_with_others(choices.pairs, choices.outcomes)
     known = ~np.isnan(alike)
+    if not known.any():
+        return otherwise
     by_item: dict[int, list[float]] = defaultdict(list)
     for item, value in zip(np.asarray(choices.items)[known].tolist(), alike[known].tolist(), strict=True):
         by_item[item].append(value)
-    return mean_interval([sum(values) / len(values) for values in by_item.values()])
+    return share_interval([sum(values) / len(values) for values in by_item.values()])
 
 
 def _by_criterion(revisions: Iterable[JudgementRevision]) -> dict[int, Estimate | Undefined]:

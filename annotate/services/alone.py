@@ -6,7 +6,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from django.db.models import Avg, F, Sum
+from django.db.models import Avg, F, Q, Sum
 
 from annotate.models import Completion, Project, Purpose, Score, Signal, Split
 from annotate.services.guidelines import to_be_read
@@ -18,12 +18,10 @@ from annotate.stats.winrates import two_way_mean
 Value = Estimate | Undefined
 
 
-def scores(
-    project: Project, *, kind: str, instructions: int | None, hidden: Sequence[int]
-) -> dict[int, dict[int, Value]]:
+def scores(project: Project, *, kind: str, instructions: int, hidden: Sequence[int]) -> dict[int, dict[int, Value]]:
     """Mean score of each generation's answers by criterion; the interval is for such prompts and raters.
 
-    :param instructions: version under which they were given.
+    :param instructions: version under which they were given; 0 for none.
     :param hidden: comparisons that are left out.
     """
     rows = Score.objects.filter(
@@ -33,10 +31,12 @@ def scores(
         revision__number=F("revision__judgement__version"),
         completion__generation__isnull=False,
     ).exclude(revision__judgement__item__evaluation__in=hidden)
-    if instructions is not None:
-        later = [number for number in to_be_read(project) if number > instructions]
+    later = [number for number in to_be_read(project) if number > instructions]
+    if instructions:
         rows = rows.filter(revision__guideline__number__gte=instructions)
-        rows = rows.filter(revision__guideline__number__lt=later[0]) if later else rows
+    if later:
+        none = Q(revision__guideline__isnull=True)
+        rows = rows.filter(none | Q(revision__guideline__number__lt=later[0]))
     columns = (
         "criterion",
         "completion__generation__number",

@@ -63,11 +63,11 @@ def to_be_read(project: Project) -> list[int]:
     return list(project.guidelines.filter(must_read=True).order_by("number").values_list("number", flat=True))
 
 
-def version_in_force(guideline: GuidelineVersion | None, versions: Sequence[int]) -> int | None:
-    """The version under which somebody judged; small corrections since are the same instructions.
+def version_in_force(guideline: GuidelineVersion | None, versions: Sequence[int]) -> int:
+    """The version under which somebody judged, 0 for none; small corrections since are the same instructions.
 
     :param guideline: the version that they had read.
     :param versions: those that had to be read.
     """
     known = bisect_right(versions, guideline.number) if guideline else 0
-    return versions[known - 1] if known else None
+    return versions[known - 1] if known else 0

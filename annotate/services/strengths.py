@@ -40,9 +40,9 @@ class Compared:
     """Mean scores by the numbers of criterion and generation."""
     judgements: int
     raters: int
-    instructions: int | None
-    """Version that its raters had to read; None where there is none."""
-    judged_under: dict[int | None, int]
+    instructions: int
+    """Version that its raters had to read; 0 where there is none."""
+    judged_under: dict[int, int]
     """Judgements by the instructions under which they were given."""
     hidden: int
     """Comparisons that are under way, whose result the viewer must not see."""
@@ -72,11 +72,11 @@ def compared(data: Plain, *, kind: str, viewer: User, instructions: int | None =
     of_kind = data["kinds"][kind]
     judges = EvaluationRater.objects.filter(evaluation__in=data["under_way"], rater=viewer)
     hides = "without" in of_kind and judges.exists()
-    by_version = {int(v) if v else None: found for v, found in of_kind["without" if hides else "whole"].items()}
+    by_version = {int(v): found for v, found in of_kind["without" if hides else "whole"].items()}
     counts = {version: found["judgements"] for version, found in by_version.items() if found["judgements"]}
     if instructions not in counts:
-        instructions = max(counts, key=lambda version: version or 0, default=None)
-    found = by_version.get(instructions) or _compare([])
+        instructions = max(counts or by_version)
+    found = by_version[instructions]
     strengths = found["strengths"]
     return Compared(
         numbers=found["numbers"],
@@ -110,18 +110,18 @@ def _under_way(project: Project) -> list[int]:
 
 def _by_version(project: Project, kind: str, hidden: Sequence[int]) -> Plain:
     versions = to_be_read(project)
-    revisions: dict[int | None, list[JudgementRevision]] = defaultdict(list)
+    revisions: dict[int, list[JudgementRevision]] = defaultdict(list)
     for revision in _revisions(project, kind, hidden):
         revisions[version_in_force(revision.guideline, versions)].append(revision)
     return {
-        str(version or ""): {
+        str(version): {
             **_compare(of_version),
             "scores": {
                 of: _plain(cells)
                 for of, cells in alone.scores(project, kind=kind, instructions=version, hidden=hidden).items()
             },
         }
-        for version, of_version in (revisions or {None: []}).items()
+        for version, of_version in (revisions or {max(versions, default=0): []}).items()
     }
 
 

@@ -44,8 +44,8 @@ def median_interval(values: ArrayLike, *, level: float = 0.95) -> Estimate | Und
     if n == 0:
         return Undefined(Reason.NO_DATA)
     below = int(stats.binom.ppf((1 - level) / 2, n, 0.5))
-    ends = (float(x[below - 1]), float(x[n - below])) if below else (None, None)
-    return Estimate(float(np.median(x)), *ends, n)
+    low, high = (float(x[below - 1]), float(x[n - below])) if below else (None, None)
+    return Estimate(float(np.median(x)), low, high, n)
 
 
 def share_interval(outcomes: ArrayLike, *, level: float = 0.95) -> Estimate | Undefined:

@@ -16,7 +16,7 @@ from annotate.stats.bias import position_bias
 from annotate.stats.coefficients import krippendorff_alpha
 from annotate.stats.dawid_skene import dawid_skene
 from annotate.stats.estimate import Estimate, Reason, Undefined
-from annotate.stats.intervals import mean_interval, median_interval, share_interval
+from annotate.stats.intervals import median_interval, share_interval
 from annotate.stats.resampling import Floats
 
 Ints = NDArray[np.int64]
@@ -79,7 +79,7 @@ def rater_table(choices: Choices, *, raters: int) -> list[Rater]:
         rows.append(
             Rater(
                 judged=len(np.unique(item[own])),
-                agreement=mean_interval(by_item) if len(by_item) else Undefined(Reason.NO_OVERLAP),
+                agreement=_share(by_item),
                 reliability=_reliability(right, shared, item, own),
                 position_bias=position_bias(_by_item(first_preferred[own], item[own])),
                 active_ms=median_interval(_by_item(active[own], item[own])),
@@ -120,7 +120,7 @@ def rater_agreement(
     :param values: [n], what was said.
     """
     alike, rater = agreement_with_others(units, values), np.asarray(raters_of, dtype=np.int64)
-    return [_mean(alike[(rater == number) & ~np.isnan(alike)]) for number in range(raters)]
+    return [_share(alike[(rater == number) & ~np.isnan(alike)]) for number in range(raters)]
 
 
 def agreement_by_criterion(
@@ -161,8 +161,8 @@ def drift(agreement: ArrayLike) -> Estimate | Undefined:
     return Estimate(difference, difference - reach, difference + reach, len(values))
 
 
-def _mean(shared: Floats) -> Estimate | Undefined:
-    return mean_interval(shared) if len(shared) else Undefined(Reason.NO_OVERLAP)
+def _share(shared: Floats) -> Estimate | Undefined:
+    return share_interval(shared) if len(shared) else Undefined(Reason.NO_OVERLAP)
 
 
 def _probably_right(pair: Ints, rater: Ints, outcome: Ints) -> Floats | Undefined:

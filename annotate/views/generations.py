@@ -29,7 +29,8 @@ class Measured:
 
     name: str
     meaning: str
-    cells: list[Value | float | None]
+    cells: list[Estimate | float | str | None]
+    """By generation; words where a figure cannot be had."""
 
 
 @require_GET
@@ -51,7 +52,7 @@ def generations(request: SignedInRequest, slug: str) -> HttpResponse:
         "kinds": User.Kind.choices,
         "at": taken.at,
         "compared": compared,
-        "apart": sorted((v or 0, n) for v, n in compared.judged_under.items() if v != compared.instructions),
+        "apart": sorted((v, n) for v, n in compared.judged_under.items() if v != compared.instructions),
         "numbers": numbers,
         "has_references": project.prompts.filter(split=Split.TEST, reference__isnull=False).exists(),
         "measured": _measured(project, numbers, compared, taken.data["alone"]),
@@ -97,7 +98,8 @@ def _points(compared: Compared, found: list[Value]) -> str:
 
 def _measured(project: Project, numbers: list[int], compared: Compared, alone: dict[str, Any]) -> list[Measured]:
     def row(name: str, meaning: str, values: Mapping[int, Value | float]) -> Measured:
-        return Measured(name, meaning, [values.get(number) for number in numbers])
+        cells = [values.get(number) for number in numbers]
+        return Measured(name, meaning, [why(cell) if isinstance(cell, Undefined) else cell for cell in cells])
 
     language = get_language() or "en"
     rows = [

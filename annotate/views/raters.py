@@ -106,7 +106,7 @@ def own_row(user: User, project: Project) -> Row | None:
 
 def _version(versions: Mapping[str, Any], chosen: str = "") -> str:
     """The version that was asked for, or the newest."""
-    return chosen if chosen in versions else max(versions, key=lambda version: int(version or 0))
+    return chosen if chosen in versions else max(versions, key=int)
 
 
 def _cell(plain: dict[str, Any]) -> Cell:

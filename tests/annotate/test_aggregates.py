@@ -6,10 +6,11 @@ from datetime import timedelta
 
 import pytest
 from django.db.models import F
+from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
 
-from annotate.models import Aggregate
+from annotate.models import Aggregate, Run
 from annotate.services import aggregates
 from annotate.services.claiming import claim, skip
 from annotate.tasks import count
@@ -40,6 +41,7 @@ def large(made: Compared, monkeypatch: pytest.MonkeyPatch) -> Compared:
 def rested() -> None:
     """Let the time go by for which statistics are left alone."""
     Aggregate.objects.update(at=F("at") - timedelta(minutes=10))
+    Run.objects.update(finished_at=F("finished_at") - timedelta(hours=1))
 
 
 def judgements(made: Compared) -> int:
@@ -86,6 +88,15 @@ def test_they_stay_until_something_comes_and_their_rest_is_over(large: Compared)
     assert set(first) == set(NAMES)
 
 
+def test_a_run_that_ended_counts_as_a_change(large: Compared) -> None:
+    count()
+    rested()
+    before = set(Aggregate.objects.values_list("at", flat=True))
+    Run.objects.filter(finished_at__isnull=False).update(finished_at=Now())
+    count()
+    assert not before & set(Aggregate.objects.values_list("at", flat=True))
+
+
 def test_what_came_too_soon_waits(large: Compared) -> None:
     count()
     large.judge(large.stage.bob)
@@ -95,7 +106,7 @@ def test_what_came_too_soon_waits(large: Compared) -> None:
 
 def test_a_skip_counts_as_a_change(large: Compared) -> None:
     count()
-    Aggregate.objects.update(at=F("at") - timedelta(minutes=10))
+    rested()
     before = set(Aggregate.objects.values_list("at", flat=True))
     slot = claim(user=large.stage.bob, project=large.stage.project)
     assert slot is not None

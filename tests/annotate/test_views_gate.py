@@ -13,6 +13,7 @@ from scipy import stats
 from annotate.models import AuditEvent, Completion, Generation, Judgement, RewardModel, Signal, Snapshot
 from annotate.services import gate, promotion
 from annotate.services.guidelines import mark_read, publish
+from annotate.services.scorers import scorers, unused_seed
 from annotate.services.snapshots import create_snapshot
 from tests.annotate.compared import Compared, compared, unplanned
 from tests.annotate.factory import collect_items, model_folder, run
@@ -220,3 +221,18 @@ def test_judgements_under_other_instructions_are_said_with_what_to_do(client: Cl
     html = show(client, made)
     assert "Under instructions version 1, kept apart:" in html
     assert "100.0%" in html
+
+
+def test_the_other_reward_model_has_no_seed_in_common_with_the_first() -> None:
+    made = unplanned()
+    models = [reward_model(made, number, {}) for number in (1, 2, 3)]
+    assert made.newer.run is not None
+    made.newer.run.reward_model = models[0]
+    for model, job in zip(models, [{"seed": 1}, {"seed": 2}, {"seed": 0, "members": 2}], strict=True):
+        model.run.job = job
+        model.run.save()
+    assert scorers(made.newer, models) == (models[0], models[1])
+    assert scorers(made.newer, models[1:]) == (models[2], models[1])
+    assert scorers(made.newer, [models[0], models[2]]) == (models[0], None)
+    assert scorers(made.newer, []) == (None, None)
+    assert unused_seed(made.stage.project) == 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from django.test import Client
@@ -61,10 +62,10 @@ def show(client: Client, stage: World, viewer: User | None = None, page: str = "
     return re.sub(r"\s+", " ", response.content.decode())
 
 
-def found(stage: World, kind: str = "human", version: str = "1") -> dict:  # type: ignore[type-arg]
+def found(stage: World, kind: str = "human", version: str = "1") -> dict[str, Any]:
     taken = aggregates.of(stage.project, Aggregate.Name.RATERS)
     assert taken is not None
-    versions: dict = taken.data[kind]["versions"]  # type: ignore[type-arg]
+    versions: dict[str, dict[str, Any]] = taken.data[kind]["versions"]
     return versions[version]
 
 
@@ -130,11 +131,11 @@ def test_all_ties_are_explained(client: Client) -> None:
 def test_scores_by_criterion_are_compared_as_an_order(client: Client) -> None:
     stage = pairs()
     for rater in (stage.bob, member(stage, "dora")):
-        for turn in range(8):
+        for _n in range(8):
             slot = claim(user=rater, project=stage.project)
             assert slot is not None
             order = sorted(slot.item.completions.values_list("pk", flat=True))
-            values = {pk: 1 + (turn + place) % 5 for place, pk in enumerate(order)}
+            values = {pk: 1 + (slot.item_id + place) % 5 for place, pk in enumerate(order)}
             answer(slot, (1, 2), scores={str(pk): {str(stage.criterion.pk): v} for pk, v in values.items()})
     alpha = found(stage)["criteria"][str(stage.criterion.pk)]
     assert (alpha["value"], alpha["n"]) == (1, 32)
@@ -152,8 +153,8 @@ def test_judgements_under_other_instructions_are_kept_apart_and_said(client: Cli
     assert (found(stage)["judgements"], found(stage, version="2")["judgements"]) == (2, 3)
     html = show(client, stage)
     assert "Judgements under other instructions are kept apart:" in html
-    assert "Over 3 judgements, instructions version 2." in html
-    assert "Over 2 judgements, instructions version 1." in show(client, stage, instructions="1")
+    assert "Over 3 judgements · instructions version 2" in html
+    assert "Over 2 judgements · instructions version 1" in show(client, stage, instructions="1")
     assert "Over 3 judgements" in show(client, stage, instructions="99")
 
 
@@ -161,7 +162,7 @@ def test_people_and_programs_are_switched_and_never_mixed(client: Client) -> Non
     stage = pairs()
     judge(stage, stage.bob, oldest_first, times=1)
     judge_everything(project=stage.project, seed=1)
-    assert "Over 1 judgement," in show(client, stage)
+    assert "Over 1 judgement ·" in show(client, stage)
     html = show(client, stage, kind="simulated")
     assert "simulated-1" in html
     assert ">bob<" not in html
