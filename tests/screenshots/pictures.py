@@ -84,5 +84,7 @@ PICTURES = (
     Picture("chinese", "mei", "rate", locale="zh-CN", before=snow),
     Picture("loop", "helen", "", window=(1440, 1180)),
     Picture("quality", "helen", "quality", window=(1440, 1180)),
+    Picture("raters", "helen", "quality/raters", window=(1440, 1180)),
+    Picture("generations", "helen", "generations/", window=(1440, 1180)),
     Picture("set-up", "helen", "settings"),
 )
