@@ -53,7 +53,10 @@ class Bridge:
         self._threads = ThreadPoolExecutor(threads, "view")
 
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        """Answer one request; :raises ValueError: for what is not one."""
+        """Answer one request.
+
+        :raises ValueError: for what is no request, such as a server's notice that it starts.
+        """
         if scope["type"] != "http":
             raise ValueError(f"{scope['type']}: only http is answered here")
         loop = asyncio.get_running_loop()

@@ -43,6 +43,7 @@ class Package:
         self.path = path
         try:
             self._zip = zipfile.ZipFile(path)
+        # zipfile raises NotImplementedError where a damaged byte names a way of packing that there is not.
         except (OSError, zipfile.BadZipFile, NotImplementedError) as problem:
             if isinstance(problem, OSError):
                 said = problem.strerror or str(problem)
