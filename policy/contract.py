@@ -119,7 +119,7 @@ def check_address(url: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class GenerateJob:
-    """Answer each prompt with one model."""
+    """Answer each prompt with one model, or with the best of several tries by a reward model's scores."""
 
     model: str
     """Folder of the causal language model."""
@@ -133,11 +133,21 @@ class GenerateJob:
     """How the answers are drawn."""
     engine: EngineConfig = field(default_factory=EngineConfig)
     """Where they are generated."""
+    best_of: int = 1
+    """Tries of which one is kept for each answer, the one with the highest score; 1 keeps what is drawn."""
+    reward_model: str | None = None
+    """Folder of the reward model that scores the tries; None where best_of is 1."""
     prompts_per_shard: int = 8
     """Prompts whose answers are published together."""
 
     def __post_init__(self) -> None:
         _check_samples(self.samples)
+        if self.best_of < 1:
+            raise JobError("best_of must be at least 1.")
+        if (self.best_of > 1) != (self.reward_model is not None):
+            raise JobError(
+                "best_of above 1 needs a reward_model to tell which answer is best, and 1 has no use for one."
+            )
         if self.generation != 0:
             _need_weights(self.engine, f"Generation {self.generation} is")
 

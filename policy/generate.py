@@ -5,7 +5,8 @@
 Completions are published in the order of the prompts while the job runs: the first file holds one
 prompt's answers and each later one up to twice as many prompts, so that raters can begin early.
 ``evaluate`` answers with one model after the other in one engine, and scores each model's answers
-before it publishes them. A second attempt keeps what the first one published.
+before it publishes them. With ``best_of`` n, each answer is the best of n tries by a reward model's
+scores. A second attempt keeps what the first one published.
 """
 
 from __future__ import annotations
@@ -14,22 +15,21 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from policy.checks import check_same_text
 from policy.commandline import run_from_command_line
 from policy.contract import EvaluateJob, GenerateJob
 from policy.data import Prompt, Shards, read_prompts
 from policy.engines.base import Completion, Engine, Request, check_length, make_request, start_engine
+from policy.methods import best_of, best_of_n_kl_bound
 from policy.reporting import Reporter
+from policy.scoring import Scorer
 from rewardmodel.chat import load_tokenizer, prompt_ids
 from rewardmodel.contract import read_spec
 from rewardmodel.rundir import RunDir
-
-if TYPE_CHECKING:
-    from rewardmodel.model import RewardModel
-
-SCORES_AT_ONCE = 32
 
 Row = dict[str, Any]
 
@@ -39,11 +39,13 @@ def main(run: RunDir) -> None:
     job: GenerateJob | EvaluateJob = read_spec(run.path, {"generate": GenerateJob, "evaluate": EvaluateJob})
     prompts = read_prompts(run.path)
     if isinstance(job, GenerateJob):
-        answering = Answering(run, job, prompts, [(job.generation, Path(job.model))], None, job.prompts_per_shard)
+        if job.reward_model is not None:
+            check_same_text(job.model, job.reward_model)
+        answering = Answering(run, job, prompts, [(job.generation, Path(job.model))], job.prompts_per_shard)
         run.finish({"kind": "generate", **answering.run()})
     else:
         models = [(model["generation"], Path(model["path"])) for model in job.models]
-        answering = Answering(run, job, prompts, models, job.reward_model, len(prompts))
+        answering = Answering(run, job, prompts, models, len(prompts))
         run.finish({"kind": "evaluate", **answering.run()})
 
 
@@ -56,24 +58,21 @@ class Answering:
         job: GenerateJob | EvaluateJob,
         prompts: list[Prompt],
         models: list[tuple[int, Path]],
-        reward_model: str | None,
         prompts_per_shard: int,
     ) -> None:
         """Find what earlier attempts published and what is left to do.
 
         :param models: number and folder of each generation.
-        :param reward_model: folder of the reward model that scores the answers, or None.
         :raises JobError: when a model cannot answer a prompt.
         """
         self._run = run
         self._reporter = Reporter(run)
         self._job = job
-        self._messages = {prompt.prompt_id: prompt.messages for prompt in prompts}
-        self._reward_model_folder = reward_model
-        self._reward_model: RewardModel | None = None
+        self._scorer = Scorer(run, {prompt.prompt_id: prompt.messages for prompt in prompts}, job.reward_model)
+        self._tries = job.best_of if isinstance(job, GenerateJob) else 1
         self._prompts_per_shard = prompts_per_shard
         self._samples = range(job.first_sample, job.first_sample + job.samples)
-        self._seconds = {"load": 0.0, "generate": 0.0, "score": 0.0}
+        self._seconds = {"load": 0.0, "generate": 0.0}
         self._tokens = 0
         self._trouble = ""
         self._shards = Shards(run.path)
@@ -82,8 +81,8 @@ class Answering:
                 "generate", message="Kept from an earlier attempt", shard=name, sha256=self._shards.sha256(name)
             )
         published = self._shards.rows()
-        self._done = len(published)
-        self._total = len(models) * len(prompts) * job.samples
+        self._done = len(published) * self._tries
+        self._total = len(models) * len(prompts) * job.samples * self._tries
         answered = {(row["generation"], row["prompt_id"]) for row in published}
         self._waiting = [
             (generation, folder, self._requests(generation, folder, left))
@@ -123,8 +122,9 @@ class Answering:
             ids = prompt_ids(tokenizer, prompt.messages)
             check_length(self._job.engine, model, len(ids), self._job.sampling.max_tokens, prompt.prompt_id)
             requests[prompt.prompt_id] = [
-                make_request(self._job.sampling, prompt.messages, ids, generation, prompt.prompt_id, sample)
+                make_request(self._job.sampling, prompt.messages, ids, generation, prompt.prompt_id, sample, *more)
                 for sample in self._samples
+                for more in ([(number,) for number in range(self._tries)] if self._tries > 1 else [()])
             ]
         return requests
 
@@ -145,20 +145,20 @@ class Answering:
 
     def _answer_with(self, engine: Engine, generation: int, requests: dict[str, list[Request]]) -> None:
         """Answer prompts with the model in the engine, score the answers if asked, and publish them."""
-        sizes = _ramp(self._prompts_per_shard)
+        limit = self._prompts_per_shard
+        sizes = _ramp(limit) if isinstance(self._job, GenerateJob) else repeat(limit)
         size = next(sizes)
+        samples = [sample for sample in self._samples for _try in range(self._tries)]
         unpublished: list[Row] = []
         for prompt_id, completions in self._answer(engine, requests):
             unpublished += [
                 _row(engine, generation, prompt_id, sample, request.seed, completion)
-                for sample, request, completion in zip(self._samples, requests[prompt_id], completions, strict=True)
+                for sample, request, completion in zip(samples, requests[prompt_id], completions, strict=True)
             ]
-            if self._reward_model_folder is None and len(unpublished) >= size * len(self._samples):
+            if len(unpublished) >= size * len(samples):
                 self._publish(unpublished)
                 unpublished = []
                 size = next(sizes)
-        if self._reward_model_folder is not None:
-            self._score(self._reward_model_folder, unpublished)
         if unpublished:
             self._publish(unpublished)
 
@@ -169,7 +169,8 @@ class Answering:
         whole: dict[int, Completion] = {}
         prompt_order = list(requests)
         next_prompt = 0
-        per_prompt = len(self._samples)
+        per_prompt = len(self._samples) * self._tries
+        scored = self._scorer.seconds
         flat = [request for of_prompt in requests.values() for request in of_prompt]
         for index, completion in engine.stream(flat, self._while_waiting):
             whole[index] = completion
@@ -183,7 +184,7 @@ class Answering:
                     break
                 yield prompt_order[next_prompt], [whole.pop(i) for i in indices]
                 next_prompt += 1
-        self._seconds["generate"] += _since(began)
+        self._seconds["generate"] += _since(began) - (self._scorer.seconds - scored)  # scored between two answers
         self._tokens += tokens
 
     def _while_waiting(self, trouble: str) -> None:
@@ -192,30 +193,11 @@ class Answering:
             self._run.progress("generate", self._done, self._total, message=trouble)
             self._trouble = trouble
 
-    def _score(self, folder: str, rows: list[Row]) -> None:
-        """Fill the rows' scores, a few answers at a time so that progress shows."""
-        if self._reward_model is None:
-            self._reward_model = self._load_reward_model(folder)
-        began = time.monotonic()
-        for start in range(0, len(rows), SCORES_AT_ONCE):
-            self._run.stop_if_asked()
-            part = rows[start : start + SCORES_AT_ONCE]
-            scores = self._reward_model.score([(self._messages[row["prompt_id"]], row["text"]) for row in part])
-            for row, score in zip(part, scores.tolist(), strict=True):
-                row["score"] = score
-            self._run.progress("score", start + len(part), len(rows))
-        self._seconds["score"] += _since(began)
-
-    def _load_reward_model(self, folder: str) -> RewardModel:
-        from rewardmodel.model import load_reward_model
-
-        began = time.monotonic()
-        self._run.progress("load", message="Loading the reward model")
-        model = load_reward_model(Path(folder), dtype="auto", device="auto")
-        self._seconds["load"] += _since(began)
-        return model
-
     def _publish(self, rows: list[Row]) -> None:
+        """Score answers where that is asked for, keep the best tries, and publish them."""
+        self._scorer.fill(rows)
+        if self._tries > 1:
+            rows = [rows[place] for place in best_of([row["score"] for row in rows], self._tries)]
         shard = self._shards.publish(rows)
         self._run.progress("generate", self._done, self._total, shard=shard, sha256=self._shards.sha256(shard))
 
@@ -228,8 +210,13 @@ class Answering:
             "metrics": {
                 "generations": _summaries(rows),
                 "tokens_per_second": round(self._tokens / generate, 1) if generate else None,
+                **({"best_of": self._tries, "kl_bound": best_of_n_kl_bound(self._tries)} if self._tries > 1 else {}),
             },
-            "seconds": {stage: round(seconds, 2) for stage, seconds in self._seconds.items()},
+            "seconds": {
+                "load": round(self._seconds["load"] + self._scorer.load_seconds, 2),
+                "generate": round(generate, 2),
+                "score": round(self._scorer.seconds, 2),
+            },
             "versions": {row["engine"]: row["engine_version"] for row in rows},
         }
 
