@@ -245,6 +245,8 @@ class ImproveJob:
     """The engine that samples; it must report token ids and log-probabilities."""
     fixed_prompts: list[str] = field(default_factory=list)
     """Ids of prompts whose first answer is shown in the progress of each update."""
+    second_reward_model: str | None = None
+    """Folder of a reward model that scores the same answers and trains nothing, so that an exploited reward shows."""
 
     def __post_init__(self) -> None:
         _need_weights(self.engine, "A policy in training is")

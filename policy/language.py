@@ -168,11 +168,9 @@ def token_logprobs(states: Tensor, head: Tensor, targets: Tensor, temperature: f
     :returns: float32 [positions].
     """
     if not (head.requires_grad and torch.is_grad_enabled()):
-        return TokenLogProbs.apply(states, head, targets, temperature)  # type: ignore[no-any-return]
+        return TokenLogProbs.apply(states, head, targets, temperature)
     parts = zip(states.split(HEAD_CHUNK), targets.split(HEAD_CHUNK), strict=True)
-    return torch.cat(
-        [checkpoint(_chunk_logprobs, s, head, t, temperature, use_reentrant=False) for s, t in parts]  # type: ignore[misc]
-    )
+    return torch.cat([checkpoint(_chunk_logprobs, s, head, t, temperature, use_reentrant=False) for s, t in parts])
 
 
 def _chunk_logprobs(states: Tensor, head: Tensor, targets: Tensor, temperature: float) -> Tensor:

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from policy.checks import check_same_text
 from policy.commandline import run_from_command_line
 from policy.contract import ImproveJob
 from policy.data import read_prompts
@@ -22,13 +24,15 @@ from policy.engines.base import check_for_ppo, check_length, start_engine
 from rewardmodel.chat import load_tokenizer, prompt_ids
 from rewardmodel.contract import JobError, read_spec
 from rewardmodel.publish import publish
-from rewardmodel.rundir import RunDir
+from rewardmodel.rundir import RunDir, step_of
 
 
 def main(run: RunDir) -> None:
     """Run the job that a run directory describes."""
-    job: ImproveJob = read_spec(run.path, {"improve": ImproveJob})
+    job: ImproveJob = settled(run, read_spec(run.path, {"improve": ImproveJob}))
     prompts, shown = check(run, job)
+    if job.second_reward_model is not None:
+        check_same_text(job.policy, job.second_reward_model)
 
     import torch
     from transformers.utils import logging
@@ -36,6 +40,7 @@ def main(run: RunDir) -> None:
     from policy.actor import Actor
     from policy.ppo import improve
     from policy.rollout import TokenPrompt
+    from policy.watch import Watch
     from rewardmodel.hardware import resolve_device, resolve_dtype
     from rewardmodel.model import load_reward_model
 
@@ -55,6 +60,10 @@ def main(run: RunDir) -> None:
         check_for_ppo(engine)
         run.progress("load", message="Loading the reward model")
         reward_model = load_reward_model(Path(job.reward_model), dtype=job.dtype, device=device)
+        reward = Watch(run, job, len(prompts), reward_model.score)
+        if job.second_reward_model is not None:
+            second = load_reward_model(Path(job.second_reward_model), dtype=job.dtype, device=device)
+            reward.second = second.score
         run.progress("load", message="Loading the policy")
         actor = Actor(
             parent,
@@ -72,7 +81,7 @@ def main(run: RunDir) -> None:
             job,
             actor,
             engine,
-            reward_model.score,
+            reward,
             [TokenPrompt(prompt, ids) for prompt, ids in prompts],
             [TokenPrompt(prompt, ids) for prompt, ids in shown],
         )
@@ -95,6 +104,19 @@ def main(run: RunDir) -> None:
             "versions": {engine.name: engine.version, **{name: version(name) for name in ("torch", "transformers")}},
         }
     )
+
+
+def settled(run: RunDir, job: ImproveJob) -> ImproveJob:
+    """The job, or where its last checkpoint is to be the result, the job that ends there.
+
+    :raises JobError: when there is no checkpoint to end with.
+    """
+    if not run.settle_requested:
+        return job
+    checkpoint = run.latest_checkpoint()
+    if checkpoint is None:
+        raise JobError("There is no checkpoint that could be taken as the result.")
+    return replace(job, updates=step_of(checkpoint))
 
 
 def check(run: RunDir, job: ImproveJob) -> tuple[list[Any], list[Any]]:

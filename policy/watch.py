@@ -1,13 +1,65 @@
-"""What tells that a policy exploits its reward instead of getting better: a measure that needs no model."""
+"""What tells that a policy exploits its reward instead of getting better.
+
+PPO's own loop knows one reward. :class:`Watch` stands in its place, hands it on, and tells beside it what the same
+answers score with a second reward model and how much they repeat themselves: a line of stage ``watch`` for each update,
+with the update as ``done``.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from policy.contract import ImproveJob
+from rewardmodel.chat import Message
+from rewardmodel.rundir import RunDir, step_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from policy.rollout import Reward
 
 CHINESE = "\u3400-\u4dbf\u4e00-\u9fff"
 WORD = re.compile(f"[{CHINESE}]|[^\\W_{CHINESE}]+")
 GRAM = 4
+
+
+class Watch:
+    """A reward that tells of the answers that it scores."""
+
+    def __init__(self, run: RunDir, job: ImproveJob, prompts: int, reward: Reward) -> None:
+        """Stand in for a reward.
+
+        :param prompts: how many there are to practise on.
+        """
+        self.second: Reward | None = None
+        """Scores the same answers and trains nothing."""
+        self._run = run
+        self._reward = reward
+        self._updates = job.updates
+        self._answers = min(prompts, job.prompts_per_update) * job.samples_per_prompt
+        checkpoint = run.latest_checkpoint()
+        self._made = 0 if checkpoint is None else step_of(checkpoint)
+        self._texts: list[str] = []
+        self._scores: list[float] = []
+
+    def __call__(self, conversations: Sequence[tuple[Sequence[Message], str]]) -> Tensor:
+        """The scores of the reward; once an update's answers are whole, a line of progress."""
+        scores = self._reward(conversations)
+        self._texts += [text for _messages, text in conversations]
+        if self.second is not None:
+            self._scores += self.second(conversations).tolist()
+        if len(self._texts) >= self._answers:
+            self._tell()
+        return scores
+
+    def _tell(self) -> None:
+        self._made += 1
+        second = {"second_reward": fmean(self._scores)} if self._scores else {}
+        self._run.progress("watch", self._made, self._updates, repetition=repetition(self._texts), **second)
+        self._texts, self._scores = [], []
 
 
 def repetition(texts: Sequence[str]) -> float:

@@ -16,12 +16,13 @@ from django.conf import settings as django_settings
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
-from annotate.models import Generation, Project, RewardModel, Run, Snapshot, Split, User
-from annotate.services import Conflict, Refused, audit, files, space, uncertainty
+from annotate.models import Generation, Project, Run, Snapshot, Split, User
+from annotate.services import Conflict, Refused, audit, estimates, files, improving, space, uncertainty
 from annotate.services.generations import serving
+from annotate.services.methods import WAYS
 from annotate.services.recipe import Recipe
 from annotate.services.snapshots import create_snapshot
-from policy.contract import EvaluateJob, GenerateJob, ImproveJob, Sampling
+from policy.contract import EvaluateJob, GenerateJob, Sampling
 from rewardmodel.contract import JobError, RewardJob, ScoreJob, parse_job
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ def launch_generate(
     generation: Generation | None = None,
     samples: int | None = None,
     splits: Sequence[str] = tuple(Split.values),
+    best_of: int = 1,
     seed: int = 0,
     settings: Settings | None = None,
     ring: bool = True,
@@ -49,21 +51,25 @@ def launch_generate(
     :param generation: who answers; the served one when None.
     :param samples: answers a prompt; one item's worth when None.
     :param splits: prompts of which splits.
+    :param best_of: tries of which the latest reward model keeps one for each answer; 1 keeps what is drawn.
     :param seed: seed of the sampling.
     :param settings: fields of the job that differ from their defaults.
     :param ring: whether to call a worker; False leaves the run to the caller.
-    :raises Refused: when there are no prompts or the model folder will not do.
+    :raises Refused: when there are no prompts, no reward model that could choose, or the model folder will not do.
     """
     generation = generation or serving(project)
     prompts = project.prompts.filter(split__in=splits)
     if not prompts.exists():
         raise Refused(_("There are no prompts to answer: import some first."))
     model = files.check_model_folder(generation.weights_path)
+    reward_model = improving.latest_reward_model(project) if best_of > 1 else None
     values = {
         "model": str(model),
         "generation": generation.number,
         "samples": samples or project.completions_per_item,
         "first_sample": _next_sample(generation),
+        "best_of": best_of,
+        "reward_model": str(files.located(reward_model.weights_path)) if reward_model else None,
         "sampling": _sampling(project, seed),
         "engine": _engine(),
         **(settings or {}),
@@ -75,6 +81,7 @@ def launch_generate(
         actor=actor,
         ring=ring,
         generation=generation,
+        reward_model=reward_model,
         selection={"splits": list(splits), "score_after": ring},
     )
 
@@ -122,45 +129,41 @@ def launch_improve(
     *,
     project: Project,
     actor: User | None,
-    reward_model: RewardModel | None = None,
+    wish: improving.Wish | None = None,
+    kinds: Sequence[str] = (User.Kind.HUMAN,),
     seed: int = 0,
-    settings: Settings | None = None,
     ring: bool = True,
 ) -> Run:
-    """Ask for the next generation: PPO from the served one against a reward model.
+    """Ask for the next generation, made from the served one.
 
     Where a worker carries it out, the new generation is then evaluated beside its parent.
 
-    :param reward_model: the latest when None.
-    :raises Refused: when there is no reward model or no training prompt.
+    :param wish: the method and what it works with; PPO against the latest reward model when None.
+    :param kinds: whose judgements a method that learns from a snapshot takes where the wish names none.
+    :raises Refused: when what the method needs is not there.
     """
-    reward_model = reward_model or project.reward_models.order_by("-number").first()
-    if reward_model is None:
-        raise Refused(_("There is no reward model yet: train one first."))
-    train_prompts = project.prompts.filter(split=Split.TRAIN).count()
-    if not train_prompts:
-        raise Refused(_("There are no training prompts: import some first."))
-    generation = serving(project)
-    policy = files.check_model_folder(generation.weights_path)
-    values: Settings = {
-        "policy": str(policy),
-        "seed": seed,
-        "reward_model": str(files.located(reward_model.weights_path)),
-        "sampling": _sampling(project, seed),
-        "engine": _engine(),
-        "prompts_per_update": min(train_prompts, ImproveJob.prompts_per_update),
-        **(settings or {}),
-    }
-    return _launch(
-        project,
-        Run.Kind.IMPROVE,
-        _job(ImproveJob, values),
-        actor=actor,
-        ring=ring,
-        generation=generation,
-        reward_model=reward_model,
-        selection={"evaluate_after": ring},
-    )
+    wish = wish or improving.Wish()
+    with transaction.atomic():
+        if not WAYS[wish.method].draws and wish.snapshot is None:
+            wish = dataclasses.replace(
+                wish, snapshot=create_snapshot(project=project, actor=actor, recipe=Recipe(kinds=list(kinds)))
+            )
+        planned = improving.plan(
+            project=project,
+            wish=estimates.within_time(project, wish),
+            seed=seed,
+            sampling=_sampling(project, seed),
+            engine=_engine(),
+        )
+        planned.inputs["selection"]["evaluate_after"] = ring
+        return _launch(
+            project,
+            Run.Kind.IMPROVE,
+            _job(planned.job, planned.values),
+            actor=actor,
+            ring=ring,
+            **planned.inputs,
+        )
 
 
 def launch_evaluate(

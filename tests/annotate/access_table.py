@@ -47,6 +47,8 @@ TABLE: dict[tuple[str, str], tuple[int, int, int, int, int]] = {
     ("project", "GET"): (IN, 404, 302, 200, 200),
     ("loop", "GET"): (IN, 404, 403, 200, 200),
     ("launch", "POST"): (IN, 404, 403, 302, 302),
+    ("improve", "GET"): (IN, 404, 403, 200, 200),
+    ("improve", "POST"): (IN, 404, 403, 422, 422),
     ("take_snapshot", "POST"): (IN, 404, 403, 302, 302),
     ("promote", "POST"): (IN, 404, 403, 302, 302),
     ("reject", "POST"): (IN, 404, 403, 302, 302),
@@ -83,6 +85,7 @@ TABLE: dict[tuple[str, str], tuple[int, int, int, int, int]] = {
     ("run_series", "GET"): (IN, 404, 403, 200, 200),
     ("run_cancel", "POST"): (IN, 404, 403, 302, 302),
     ("run_resume", "POST"): (IN, 404, 403, 302, 302),
+    ("run_settle", "POST"): (IN, 404, 403, 302, 302),
     ("generation", "GET"): (IN, 404, 403, 200, 200),
     ("reward_model", "GET"): (IN, 404, 403, 200, 200),
     ("snapshot", "GET"): (IN, 404, 403, 200, 200),
@@ -211,7 +214,7 @@ class Stage:
                 return [left.judgement.slot_id]
             case "run" | "run_live" | "run_series":
                 return [left.run.pk]
-            case "run_cancel" | "run_resume":
+            case "run_cancel" | "run_resume" | "run_settle":
                 return [run(left.stage.project).pk]
             case "generation" | "promote" | "reject":
                 return [left.generation.number]

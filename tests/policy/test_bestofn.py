@@ -16,7 +16,7 @@ from policy import bestofn
 from policy.contract import EngineConfig, Sampling
 from policy.engines.base import start_engine
 from policy.methods import KEPT_FILE, BestOfNJob, best_of, best_of_n_kl_bound
-from rewardmodel.chat import load_tokenizer
+from rewardmodel.chat import Message, load_tokenizer
 from rewardmodel.contract import JobError
 from rewardmodel.model import RewardModel, Settings, new_reward_model
 from rewardmodel.publish import verify
@@ -109,7 +109,7 @@ def _mean_length(folder: Path, tmp_path: Path) -> float:
 
     engine = start_engine(EngineConfig(name="transformers", dtype="float32"), folder, tmp_path / "log.txt")
     tokenizer = load_tokenizer(folder)
-    chats = [[{"role": "user", "content": f"Say {n}"}] for n in range(20, 60)]
+    chats: list[list[Message]] = [[{"role": "user", "content": f"Say {n}"}] for n in range(20, 60)]
     sampling = Sampling(temperature=1.0, max_tokens=12)
     requests = [make_request(sampling, chat, prompt_ids(tokenizer, chat), n) for n, chat in enumerate(chats)]
     return float(np.mean([len(answer.text) for answer in generate(engine, requests)]))
