@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from policy.contract import ImproveJob
 from rewardmodel.chat import Message
@@ -57,8 +57,10 @@ class Watch:
 
     def _tell(self) -> None:
         self._made += 1
-        second = {"second_reward": fmean(self._scores)} if self._scores else {}
-        self._run.progress("watch", self._made, self._updates, repetition=repetition(self._texts), **second)
+        measured: dict[str, Any] = {"repetition": repetition(self._texts)}
+        if self._scores:
+            measured["second_reward"] = fmean(self._scores)
+        self._run.progress("watch", self._made, self._updates, **measured)
         self._texts, self._scores = [], []
 
 

@@ -11,13 +11,12 @@ from django.db.models import Q, QuerySet
 from django.utils.translation import gettext as _
 
 from annotate.models import Generation, Project, Prompt, RewardModel, Snapshot, Split
-from annotate.services import Refused, files, imitation
+from annotate.services import Refused, files, imitation, jobs
 from annotate.services.generations import serving
+from annotate.services.jobs import Settings
 from annotate.services.methods import POLICY_GRADIENT, WAYS, Method
 from policy.contract import ImproveJob
 from policy.methods import FineTuneJob
-
-Settings = dict[str, Any]
 
 PROMPTS_SHOWN = 4
 """Prompts whose answers are shown as training goes."""
@@ -57,11 +56,10 @@ class Plan:
     inputs: dict[str, Any]
 
 
-def plan(*, project: Project, wish: Wish, seed: int, sampling: Settings, engine: Settings) -> Plan:
+def plan(*, project: Project, wish: Wish, seed: int) -> Plan:
     """Turn a wish into a job of the served generation's.
 
-    :param sampling: how answers are drawn, as the project has it.
-    :param engine: the engine that draws them.
+    :param seed: of everything that is drawn.
     :raises Refused: when what the method needs is not there.
     """
     _check_wish(wish)
@@ -78,8 +76,8 @@ def plan(*, project: Project, wish: Wish, seed: int, sampling: Settings, engine:
         inputs["reward_model"] = reward_model = wish.reward_model or latest_reward_model(project)
         values |= {
             "reward_model": str(files.located(reward_model.weights_path)),
-            "sampling": sampling,
-            "engine": engine,
+            "sampling": jobs.sampling(project, seed),
+            "engine": jobs.engine(),
         }
         selection["tags"] = list(wish.tags)
         prompts = training_prompts(project, wish.tags).count()
@@ -95,7 +93,7 @@ def plan(*, project: Project, wish: Wish, seed: int, sampling: Settings, engine:
     if wish.method in POLICY_GRADIENT:
         values |= _updates(project, wish, prompts, generation)
     else:
-        values |= _fine_tuning(start, sampling)
+        values |= _fine_tuning(start, project.temperature)
     return Plan(WAYS[wish.method].job, values | wish.settings, inputs)
 
 
@@ -181,10 +179,10 @@ def _shown(project: Project, tags: Sequence[str]) -> list[str]:
     return []
 
 
-def _fine_tuning(start: Generation, sampling: Settings) -> Settings:
+def _fine_tuning(start: Generation, temperature: float) -> Settings:
     """Answers are learned at the temperature at which the policy will give them."""
     longest = files.context_length(files.located(start.weights_path)) or FineTuneJob.max_tokens
-    return {"temperature": sampling["temperature"], "max_tokens": min(FineTuneJob.max_tokens, longest)}
+    return {"temperature": temperature, "max_tokens": min(FineTuneJob.max_tokens, longest)}
 
 
 def _check_snapshot(wish: Wish, selection: Settings) -> None:

@@ -12,26 +12,34 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from django.conf import settings as django_settings
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
 from annotate.models import Generation, Project, RewardModel, Run, Snapshot, Split, User
-from annotate.services import Conflict, Refused, audit, estimates, evaluations, files, improving, space, uncertainty
+from annotate.services import (
+    Conflict,
+    Refused,
+    audit,
+    estimates,
+    evaluations,
+    files,
+    improving,
+    jobs,
+    space,
+    uncertainty,
+)
 from annotate.services.generations import serving
+from annotate.services.jobs import Settings
 from annotate.services.methods import WAYS
 from annotate.services.recipe import Recipe
 from annotate.services.snapshots import create_snapshot
-from policy.contract import EvaluateJob, GenerateJob, Sampling
-from rewardmodel.contract import JobError, RewardJob, ScoreJob, parse_job
+from policy.contract import EvaluateJob, GenerateJob
+from rewardmodel.contract import RewardJob, ScoreJob
 
 log = logging.getLogger(__name__)
 
 RING_SECONDS = 2.0
 """How long a request waits for the broker, at most."""
-
-Settings = dict[str, Any]
-"""Fields of a job that differ from their defaults."""
 
 
 def launch_generate(
@@ -67,17 +75,17 @@ def launch_generate(
         "model": str(model),
         "generation": generation.number,
         "samples": samples or project.completions_per_item,
-        "first_sample": _next_sample(generation),
+        "first_sample": jobs.next_sample(generation),
         "best_of": best_of,
         "reward_model": str(files.located(reward_model.weights_path)) if reward_model else None,
-        "sampling": _sampling(project, seed),
-        "engine": _engine(),
+        "sampling": jobs.sampling(project, seed),
+        "engine": jobs.engine(),
         **(settings or {}),
     }
     return _launch(
         project,
         Run.Kind.GENERATE,
-        _job(GenerateJob, values),
+        jobs.checked(GenerateJob, values),
         actor=actor,
         ring=ring,
         generation=generation,
@@ -112,7 +120,7 @@ def launch_train_reward(
             raise Refused(_("There are no comparisons on training prompts yet: rate more items, then try again."))
         longest = min(RewardJob.max_tokens, files.context_length(model) or RewardJob.max_tokens)
         values = {"base_model": str(model), "max_tokens": longest, "seed": seed, **(settings or {})}
-        job = _job(RewardJob, values)
+        job = jobs.checked(RewardJob, values)
         return _launch(
             project,
             Run.Kind.TRAIN_REWARD,
@@ -152,14 +160,12 @@ def launch_improve(
             project=project,
             wish=estimates.within_time(project, wish),
             seed=seed,
-            sampling=_sampling(project, seed),
-            engine=_engine(),
         )
         planned.inputs["selection"]["evaluate_after"] = ring
         return _launch(
             project,
             Run.Kind.IMPROVE,
-            _job(planned.job, planned.values),
+            jobs.checked(planned.job, planned.values),
             actor=actor,
             ring=ring,
             **planned.inputs,
@@ -196,9 +202,9 @@ def launch_evaluate(
     values: Settings = {
         "models": [{"generation": g.number, "path": str(files.check_model_folder(g.weights_path))} for g in pair],
         "reward_model": str(files.located(reward_model.weights_path)) if reward_model else None,
-        "first_sample": max(_next_sample(g) for g in pair),
-        "sampling": _sampling(project, seed),
-        "engine": _engine(),
+        "first_sample": max(jobs.next_sample(g) for g in pair),
+        "sampling": jobs.sampling(project, seed),
+        "engine": jobs.engine(),
         **(settings or {}),
     }
     with transaction.atomic():
@@ -206,7 +212,7 @@ def launch_evaluate(
         return _launch(
             project,
             Run.Kind.EVALUATE,
-            _job(EvaluateJob, values),
+            jobs.checked(EvaluateJob, values),
             actor=actor,
             ring=ring,
             generation=generation,
@@ -225,7 +231,7 @@ def launch_score(*, project: Project, actor: User | None, ring: bool = True) -> 
         raise Refused(_("There is no reward model yet: train one first."))
     if not uncertainty.unscored(project, reward_model).exists():
         raise Refused(_("There is nothing to score: the reward model has seen every open item."))
-    job = _job(ScoreJob, {"reward_model": str(files.located(reward_model.weights_path))})
+    job = jobs.checked(ScoreJob, {"reward_model": str(files.located(reward_model.weights_path))})
     return _launch(project, Run.Kind.SCORE, job, actor=actor, ring=ring, reward_model=reward_model)
 
 
@@ -234,7 +240,7 @@ def launch_score_texts(*, reward_model: RewardModel, count: int, actor: User | N
 
     :param count: prompts whose answers are scored.
     """
-    job = _job(ScoreJob, {"reward_model": str(files.located(reward_model.weights_path))})
+    job = jobs.checked(ScoreJob, {"reward_model": str(files.located(reward_model.weights_path))})
     return _launch(
         reward_model.project,
         Run.Kind.SCORE,
@@ -290,27 +296,3 @@ def _launch(
             ) from problem
         raise
     return run
-
-
-def _job(job_class: type[Any], values: Settings) -> Settings:
-    try:
-        return dataclasses.asdict(parse_job(job_class, values))
-    except JobError as problem:
-        raise Refused(str(problem)) from problem
-
-
-def _sampling(project: Project, seed: int) -> Settings:
-    return dataclasses.asdict(Sampling(temperature=project.temperature, max_tokens=project.max_tokens, seed=seed))
-
-
-def _engine() -> Settings:
-    engine = {"name": django_settings.HONE_ENGINE}
-    if engine["name"] == "openai":
-        engine["base_url"] = django_settings.HONE_OPENAI_BASE_URL
-        engine["served_model"] = django_settings.HONE_OPENAI_MODEL
-    return engine
-
-
-def _next_sample(generation: Generation) -> int:
-    latest = generation.completions.order_by("-sample").values_list("sample", flat=True).first()
-    return 0 if latest is None else latest + 1

@@ -20,7 +20,7 @@ from annotate.views.history import ACTIONS
 from rewardmodel.publish import publish
 from tests.annotate.access_table import TABLE, fingerprint
 from tests.annotate.brought import PAIR, brought, uploaded
-from tests.annotate.factory import run, user, waiting_task, world
+from tests.annotate.factory import model_folder, run, user, waiting_task, world
 from tests.annotate.keyed import contested_key, failed_qualification
 from tests.annotate.lineage import Turn, ended, judge, turn
 from tests.annotate.typing_in import typed
@@ -57,7 +57,8 @@ def waiting_run(left: Turn) -> list[object]:
 
 
 def saved_training(left: Turn) -> list[object]:
-    made = run(left.stage.project, "train_reward", **ended(Run.State.FAILED))
+    job = {"base_model": str(model_folder()), "lora_rank": 16}
+    made = run(left.stage.project, "train_reward", job=job, **ended(Run.State.FAILED))
     publish(run_folder(made) / "checkpoints" / "step-3", lambda folder: (folder / "state.json").write_text("{}"))
     return [made.pk]
 

@@ -287,7 +287,7 @@ def test_a_limit_on_time_gives_ppo_as_many_answers_as_fit_in_by_the_last_run() -
     result = {"metrics": {"updates": [{"samples": 100}]}, "seconds": {"load": 20.0, "ppo": 200.0, "publish": 5.0}}
     run(stage.project, "improve", result=result, **ended())
     assert improve(stage, Method.PPO, minutes=1.0).job["updates"] == 8
-    Run.objects.filter(state=Run.State.QUEUED).delete()
+    Run.objects.filter(kind="improve", state=Run.State.QUEUED).delete()
     assert improve(stage, Method.PPO, minutes=1.0, samples=8).job["updates"] == 2
 
 

@@ -154,9 +154,9 @@ def rising(count: int, **names: tuple[float, float]) -> list[dict[str, float]]:
     ("measures", "sentence"),
     [
         ({"reward": (0.0, 1.0), "second_reward": (0.5, -0.5)}, "exploit mistakes of the first"),
-        ({"length": (40.0, 90.0)}, "Answers went from 44 to 86 tokens"),
+        ({"length": (40.0, 90.0)}, "Answers went from 45 to 85 tokens"),
         ({"length": (64.0, 20.0)}, "Answers went from 60 to 24 tokens"),
-        ({"repetition": (0.05, 0.5)}, "45 % of their runs of four words"),
+        ({"repetition": (0.05, 0.5)}, "46 % of their runs of four words"),
         ({"entropy": (3.0, 0.2)}, "says nearly the same every time"),
         ({"kl": (0.0, 20.0)}, "KL to the parent is 18.2 nats, and 6.0 are aimed at"),
     ],
