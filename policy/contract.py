@@ -39,6 +39,7 @@ COMPLETION_COLUMNS = {
     "engine": "string: vllm, transformers or openai",
     "engine_version": "string",
     "score": "float64: reward model's score, null where none was asked for",
+    "other_score": "float64: score by the other reward model, null where there is none",
 }
 
 
@@ -160,6 +161,8 @@ class EvaluateJob:
     """``{"generation": number, "path": folder}`` for each model, in order."""
     reward_model: str | None = None
     """Folder of the reward model that scores the answers; None scores nothing."""
+    other_reward_model: str | None = None
+    """Folder of another one, of another seed: where its scores fall behind, the policy learned to please the first."""
     samples: int = 8
     """Answers of each model to each prompt."""
     first_sample: int = 0
@@ -245,7 +248,7 @@ class ImproveJob:
     """The engine that samples; it must report token ids and log-probabilities."""
     fixed_prompts: list[str] = field(default_factory=list)
     """Ids of prompts whose first answer is shown in the progress of each update."""
-    second_reward_model: str | None = None
+    other_reward_model: str | None = None
     """Folder of a reward model that scores the same answers and trains nothing, so that an exploited reward shows."""
 
     def __post_init__(self) -> None:

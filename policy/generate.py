@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from policy.data import Prompt, Shards, read_prompts
 from policy.engines.base import Completion, Engine, Request, check_length, make_request, start_engine
 from policy.methods import best_of, best_of_n_kl_bound
 from policy.reporting import Reporter
-from policy.scoring import Scorer
+from policy.scoring import Scoring
 from rewardmodel.chat import load_tokenizer, prompt_ids
 from rewardmodel.contract import read_spec
 from rewardmodel.rundir import RunDir
@@ -41,11 +41,13 @@ def main(run: RunDir) -> None:
     if isinstance(job, GenerateJob):
         if job.reward_model is not None:
             check_same_text(job.model, job.reward_model)
-        answering = Answering(run, job, prompts, [(job.generation, Path(job.model))], job.prompts_per_shard)
+        models, reward_models = [(job.generation, Path(job.model))], {"score": job.reward_model}
+        answering = Answering(run, job, prompts, models, reward_models, job.prompts_per_shard)
         run.finish({"kind": "generate", **answering.run()})
     else:
         models = [(model["generation"], Path(model["path"])) for model in job.models]
-        answering = Answering(run, job, prompts, models, len(prompts))
+        reward_models = {"score": job.reward_model, "other_score": job.other_reward_model}
+        answering = Answering(run, job, prompts, models, reward_models, len(prompts))
         run.finish({"kind": "evaluate", **answering.run()})
 
 
@@ -58,17 +60,20 @@ class Answering:
         job: GenerateJob | EvaluateJob,
         prompts: list[Prompt],
         models: list[tuple[int, Path]],
+        reward_models: Mapping[str, str | None],
         prompts_per_shard: int,
     ) -> None:
         """Find what earlier attempts published and what is left to do.
 
         :param models: number and folder of each generation.
+        :param reward_models: folders of the reward models that score the answers, by the column of the scores.
         :raises JobError: when a model cannot answer a prompt.
         """
         self._run = run
         self._reporter = Reporter(run)
         self._job = job
-        self._scorer = Scorer(run, {prompt.prompt_id: prompt.messages for prompt in prompts}, job.reward_model)
+        self._messages = {prompt.prompt_id: prompt.messages for prompt in prompts}
+        self._scoring = Scoring(run, reward_models)
         self._tries = job.best_of if isinstance(job, GenerateJob) else 1
         self._prompts_per_shard = prompts_per_shard
         self._samples = range(job.first_sample, job.first_sample + job.samples)
@@ -170,7 +175,7 @@ class Answering:
         prompt_order = list(requests)
         next_prompt = 0
         per_prompt = len(self._samples) * self._tries
-        scored = self._scorer.seconds
+        scored = self._scoring.seconds["score"]
         flat = [request for of_prompt in requests.values() for request in of_prompt]
         for index, completion in engine.stream(flat, self._while_waiting):
             whole[index] = completion
@@ -184,7 +189,8 @@ class Answering:
                     break
                 yield prompt_order[next_prompt], [whole.pop(i) for i in indices]
                 next_prompt += 1
-        self._seconds["generate"] += _since(began) - (self._scorer.seconds - scored)  # scored between two answers
+        between = self._scoring.seconds["score"] - scored  # of two answers, while they were published
+        self._seconds["generate"] += _since(began) - between
         self._tokens += tokens
 
     def _while_waiting(self, trouble: str) -> None:
@@ -195,7 +201,7 @@ class Answering:
 
     def _publish(self, rows: list[Row]) -> None:
         """Score answers where that is asked for, keep the best tries, and publish them."""
-        self._scorer.fill(rows)
+        self._scoring.fill(rows, self._messages)
         if self._tries > 1:
             rows = [rows[place] for place in best_of([row["score"] for row in rows], self._tries)]
         shard = self._shards.publish(rows)
@@ -213,9 +219,9 @@ class Answering:
                 **({"best_of": self._tries, "kl_bound": best_of_n_kl_bound(self._tries)} if self._tries > 1 else {}),
             },
             "seconds": {
-                "load": round(self._seconds["load"] + self._scorer.load_seconds, 2),
+                "load": round(self._seconds["load"] + self._scoring.seconds["load"], 2),
                 "generate": round(generate, 2),
-                "score": round(self._scorer.seconds, 2),
+                "score": round(self._scoring.seconds["score"], 2),
             },
             "versions": {row["engine"]: row["engine_version"] for row in rows},
         }
@@ -234,6 +240,7 @@ def _row(engine: Engine, generation: int, prompt_id: str, sample: int, seed: int
         "engine": engine.name,
         "engine_version": engine.version,
         "score": None,
+        "other_score": None,
     }
 
 

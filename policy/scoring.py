@@ -1,4 +1,4 @@
-"""Scores of answers by a reward model that is loaded when the first answers are whole."""
+"""Reward models that score answers on their way into a job's files."""
 
 from __future__ import annotations
 
@@ -15,53 +15,51 @@ from rewardmodel.rundir import RunDir
 if TYPE_CHECKING:
     from rewardmodel.model import RewardModel
 
-SCORES_AT_ONCE = 32
+AT_ONCE = 32
 
 
-class Scorer:
-    """Fills in the scores of rows of completions."""
+class Scoring:
+    """Reward models, each for a column of the answers; they are loaded when they are first needed, and stay.
 
-    def __init__(self, run: RunDir, messages: Mapping[str, Sequence[Message]], folder: str | None) -> None:
-        """Note what to score with.
+    :param folders: of the reward models, by the column that their scores go to; None for a column without one.
+    """
 
-        :param messages: chats by prompt id.
-        :param folder: of the reward model; None scores nothing.
-        """
+    def __init__(self, run: RunDir, folders: Mapping[str, str | None]) -> None:
         self._run = run
-        self._messages = messages
-        self._folder = folder
-        self._model: RewardModel | None = None
-        self.seconds = 0.0
-        """Spent on scoring."""
-        self.load_seconds = 0.0
-        """Spent on loading the reward model."""
+        self._folders = {column: folder for column, folder in folders.items() if folder is not None}
+        self._models: dict[str, RewardModel] = {}
+        self.seconds = {"load": 0.0, "score": 0.0}
 
-    def fill(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Set each row's ``score``, a few answers at a time so that progress shows.
+    def __bool__(self) -> bool:
+        """Whether there is any."""
+        return bool(self._folders)
 
+    def fill(self, rows: Sequence[dict[str, Any]], messages: Mapping[str, list[Message]]) -> None:
+        """Fill the rows' scores, a few answers at a time so that progress shows.
+
+        :param messages: chats by the names of prompts.
         :raises JobError: when a score is not a number.
         """
-        if self._folder is None:
-            return
-        model = self._loaded(self._folder)
-        began = time.monotonic()
-        for start in range(0, len(rows), SCORES_AT_ONCE):
-            self._run.stop_if_asked()
-            part = rows[start : start + SCORES_AT_ONCE]
-            scores = model.score([(self._messages[row["prompt_id"]], row["text"]) for row in part])
-            for row, score in zip(part, scores.tolist(), strict=True):
-                if not math.isfinite(score):
-                    raise JobError(f"The reward model in {self._folder} gives an answer a score that is not a number.")
-                row["score"] = score
-            self._run.progress("score", start + len(part), len(rows))
-        self.seconds += time.monotonic() - began
-
-    def _loaded(self, folder: str) -> RewardModel:
-        if self._model is None:
-            from rewardmodel.model import load_reward_model
-
+        for place, (column, folder) in enumerate(self._folders.items()):
+            if column not in self._models:
+                self._models[column] = self._load(folder)
             began = time.monotonic()
-            self._run.progress("load", message="Loading the reward model")
-            self._model = load_reward_model(Path(folder), dtype="auto", device="auto")
-            self.load_seconds += time.monotonic() - began
-        return self._model
+            for start in range(0, len(rows), AT_ONCE):
+                self._run.stop_if_asked()
+                part = rows[start : start + AT_ONCE]
+                scores = self._models[column].score([(messages[row["prompt_id"]], row["text"]) for row in part])
+                for row, score in zip(part, scores.tolist(), strict=True):
+                    if not math.isfinite(score):
+                        raise JobError(f"The reward model in {folder} gives an answer a score that is not a number.")
+                    row[column] = score
+                self._run.progress("score", place * len(rows) + start + len(part), len(self._folders) * len(rows))
+            self.seconds["score"] += time.monotonic() - began
+
+    def _load(self, folder: str) -> RewardModel:
+        from rewardmodel.model import load_reward_model
+
+        began = time.monotonic()
+        self._run.progress("load", message=f"Loading the reward model {Path(folder).name}")
+        model = load_reward_model(Path(folder), dtype="auto", device="auto")
+        self.seconds["load"] += time.monotonic() - began
+        return model

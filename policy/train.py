@@ -31,8 +31,8 @@ def main(run: RunDir) -> None:
     """Run the job that a run directory describes."""
     job: ImproveJob = settled(run, read_spec(run.path, {"improve": ImproveJob}))
     prompts, shown = check(run, job)
-    if job.second_reward_model is not None:
-        check_same_text(job.policy, job.second_reward_model)
+    if job.other_reward_model is not None:
+        check_same_text(job.policy, job.other_reward_model)
 
     import torch
     from transformers.utils import logging
@@ -61,9 +61,9 @@ def main(run: RunDir) -> None:
         run.progress("load", message="Loading the reward model")
         reward_model = load_reward_model(Path(job.reward_model), dtype=job.dtype, device=device)
         reward = Watch(run, job, len(prompts), reward_model.score)
-        if job.second_reward_model is not None:
-            second = load_reward_model(Path(job.second_reward_model), dtype=job.dtype, device=device)
-            reward.second = second.score
+        if job.other_reward_model is not None:
+            other = load_reward_model(Path(job.other_reward_model), dtype=job.dtype, device=device)
+            reward.other = other.score
         run.progress("load", message="Loading the policy")
         actor = Actor(
             parent,

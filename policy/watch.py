@@ -34,7 +34,7 @@ class Watch:
 
         :param prompts: how many there are to practise on.
         """
-        self.second: Reward | None = None
+        self.other: Reward | None = None
         """Scores the same answers and trains nothing."""
         self._run = run
         self._reward = reward
@@ -49,8 +49,8 @@ class Watch:
         """The scores of the reward; once an update's answers are whole, a line of progress."""
         scores = self._reward(conversations)
         self._texts += [text for _messages, text in conversations]
-        if self.second is not None:
-            self._scores += self.second(conversations).tolist()
+        if self.other is not None:
+            self._scores += self.other(conversations).tolist()
         if len(self._texts) >= self._answers:
             self._tell()
         return scores
@@ -59,7 +59,7 @@ class Watch:
         self._made += 1
         measured: dict[str, Any] = {"repetition": repetition(self._texts)}
         if self._scores:
-            measured["second_reward"] = fmean(self._scores)
+            measured["other_reward"] = fmean(self._scores)
         self._run.progress("watch", self._made, self._updates, **measured)
         self._texts, self._scores = [], []
 

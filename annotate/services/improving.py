@@ -29,7 +29,7 @@ class Wish:
     method: Method = Method.PPO
     reward_model: RewardModel | None = None
     """Of methods that draw answers; the latest when None."""
-    second_reward_model: RewardModel | None = None
+    other_reward_model: RewardModel | None = None
     """Only watches, so that a reward that is exploited shows."""
     snapshot: Snapshot | None = None
     """Of methods that learn from a snapshot, which then must be there."""
@@ -106,10 +106,10 @@ def _check_wish(wish: Wish) -> None:
             % {"method": wish.method.label},
             place="samples",
         )
-    if wish.second_reward_model is not None and not ours:
+    if wish.other_reward_model is not None and not ours:
         raise Refused(
             _("A second reward model watches PPO, RLOO or GRPO, not %(method)s.") % {"method": wish.method.label},
-            place="second_reward_model",
+            place="other_reward_model",
         )
     if wish.from_base and ours:
         raise Refused(
@@ -156,7 +156,7 @@ def latest_reward_model(project: Project) -> RewardModel:
 
 
 def _updates(project: Project, wish: Wish, prompts: int, generation: Generation) -> Settings:
-    """What is PPO's own: how many updates, the prompts that are shown, who watches, and the base of the second KL."""
+    """What is PPO's own: how many updates, the prompts that are shown, and who watches."""
     per_update = min(prompts, wish.settings.get("prompts_per_update", ImproveJob.prompts_per_update))
     answers = per_update * wish.settings.get("samples_per_prompt", ImproveJob.samples_per_prompt)
     values: Settings = {"prompts_per_update": per_update, "fixed_prompts": _shown(project, wish.tags)}
@@ -164,8 +164,8 @@ def _updates(project: Project, wish: Wish, prompts: int, generation: Generation)
         values["updates"] = math.ceil(wish.samples / answers)
     if wish.method != Method.PPO:
         values["advantage"] = wish.method.value
-    if wish.second_reward_model is not None:
-        values["second_reward_model"] = str(files.located(wish.second_reward_model.weights_path))
+    if wish.other_reward_model is not None:
+        values["other_reward_model"] = str(files.located(wish.other_reward_model.weights_path))
     return values
 
 

@@ -101,7 +101,7 @@ def warnings(run: Run, updates: Sequence[Metrics]) -> list[str]:
 
 def _of_updates(first: Sequence[Metrics], last: Sequence[Metrics], kl_target: float | None) -> list[str]:
     found = []
-    rise, second = _change("reward", first, last), _change("second_reward", first, last)
+    rise, second = _change("reward", first, last), _change("other_reward", first, last)
     if rise is not None and second is not None and rise > REWARD_APART and second < -REWARD_APART:
         found.append(
             _(

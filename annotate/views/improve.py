@@ -20,6 +20,7 @@ from annotate.services.estimates import Estimate, estimate
 from annotate.services.generations import serving
 from annotate.services.improving import Wish, training_prompts, usual_answers
 from annotate.services.methods import POLICY_GRADIENT, WAYS, Method
+from annotate.services.scorers import of_another_seed
 from annotate.templatetags.hone import duration
 from annotate.views.improve_words import BUDGET, FINE_TUNING, METHODS, MORE, SOURCES, Setting
 from annotate.views.prompts import tags_of
@@ -53,10 +54,12 @@ def improve(request: SignedInRequest, slug: str) -> HttpResponse:
 
 
 def _first(project: Project) -> QueryDict:
-    """What the form begins with: PPO where there is a reward model, otherwise SFT."""
+    """What the form begins with: PPO where there is a reward model, watched by one of another seed; otherwise SFT."""
     filled = QueryDict(mutable=True)
-    models = list(project.reward_models.order_by("-number").values_list("number", flat=True)[:2])
+    models = list(project.reward_models.select_related("run").order_by("-number"))
     filled["method"] = Method.PPO if models else Method.SFT
+    if models and (other := of_another_seed(models[0], models)):
+        filled["other_reward_model"] = str(other.number)
     filled.setlist("sources", list(imitation.SOURCES))
     return filled
 
@@ -85,8 +88,8 @@ def _wish(project: Project, form: QueryDict) -> Wish:
     return Wish(
         method=method,
         reward_model=_chosen(form, "reward_model", project.reward_models, "number") if draws else None,
-        second_reward_model=(
-            _chosen(form, "second_reward_model", project.reward_models, "number") if method in POLICY_GRADIENT else None
+        other_reward_model=(
+            _chosen(form, "other_reward_model", project.reward_models, "number") if method in POLICY_GRADIENT else None
         ),
         snapshot=None if draws else _chosen(form, "snapshot", project.snapshots, "pk"),
         tags=[tag] if tag and draws else [],

@@ -58,7 +58,7 @@ MEASURES: dict[str, Measure] = {
     "dev_accuracy": Measure(_("Accuracy on dev"), _("Accuracy on the prompts that decide when to stop."), share=True),
     "reward": REWARD,
     "score": REWARD,
-    "second_reward": Measure(
+    "other_reward": Measure(
         _("Second reward model"), _("Mean score that the watching model gives the same answers; it trains nothing.")
     ),
     "mean_score": Measure(_("Score of all answers"), _("Mean over the answers drawn.")),

@@ -9,11 +9,12 @@ from django.db.models import QuerySet
 from django.test import Client
 from django.urls import reverse
 
-from annotate.models import Run
+from annotate.models import RewardModel, Run
 from annotate.services import snapshots
-from tests.annotate.factory import World, collect_items
+from annotate.services.files import located
+from tests.annotate.factory import World, collect_items, run
 from tests.annotate.judged import ids_of, judge, ranks
-from tests.annotate.lineage import turn
+from tests.annotate.lineage import ended, turn
 
 pytestmark = pytest.mark.django_db
 
@@ -45,6 +46,21 @@ def test_the_form_begins_with_a_method_that_can_run(alice: Client, stage: World)
     assert 'value="sft" checked' in alice.get(address(stage)).content.decode()
     turn(stage)
     assert 'value="ppo" checked' in alice.get(address(stage)).content.decode()
+
+
+def test_a_reward_model_of_another_seed_watches_unless_the_lead_says_otherwise(alice: Client, stage: World) -> None:
+    left = turn(stage)
+    Run.objects.filter(pk=left.reward_model.run_id).update(job={"seed": 0})
+    trained = run(stage.project, "train_reward", job={"seed": 1}, snapshot=left.snapshot, **ended())
+    RewardModel.objects.create(
+        project=stage.project, number=2, run=trained, snapshot=left.snapshot, weights_path="x", loss="listmle",
+        manifest_sha256="a" * 64, metrics={"test": {"accuracy": 0.5}},
+    )  # fmt: skip
+    html = alice.get(address(stage)).content.decode()
+    watching = html[html.index('name="other_reward_model"') :]
+    assert 'value="1" selected' in watching[: watching.index("</select>")]
+    alice.post(address(stage), {"method": "ppo", "reward_model": "2", "other_reward_model": "1"})
+    assert improvements().latest("created_at").job["other_reward_model"] == str(located(left.reward_model.weights_path))
 
 
 def test_fields_of_other_methods_are_passed_over(alice: Client, stage: World) -> None:

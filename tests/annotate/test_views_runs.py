@@ -153,7 +153,7 @@ def rising(count: int, **names: tuple[float, float]) -> list[dict[str, float]]:
 @pytest.mark.parametrize(
     ("measures", "sentence"),
     [
-        ({"reward": (0.0, 1.0), "second_reward": (0.5, -0.5)}, "exploit mistakes of the first"),
+        ({"reward": (0.0, 1.0), "other_reward": (0.5, -0.5)}, "exploit mistakes of the first"),
         ({"length": (40.0, 90.0)}, "Answers went from 45 to 85 tokens"),
         ({"length": (64.0, 20.0)}, "Answers went from 60 to 24 tokens"),
         ({"repetition": (0.05, 0.5)}, "46 % of their runs of four words"),
@@ -172,7 +172,7 @@ def test_a_run_whose_reward_may_be_exploited_warns_of_it(
 def test_a_healthy_run_warns_of_nothing(alice: Client, stage: World) -> None:
     made = working(stage, job={"updates": 12, "kl_target": 6.0})
     healthy = {
-        "reward": (0.0, 1.0), "second_reward": (0.0, 0.6), "length": (40.0, 50.0), "repetition": (0.05, 0.08),
+        "reward": (0.0, 1.0), "other_reward": (0.0, 0.6), "length": (40.0, 50.0), "repetition": (0.05, 0.08),
         "entropy": (3.0, 2.0), "kl": (0.0, 6.0),
     }  # fmt: skip
     updates_made(made, *rising(12, **healthy))

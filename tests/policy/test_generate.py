@@ -13,7 +13,7 @@ import pytest
 from policy.contract import COMPLETION_COLUMNS, EngineConfig, EvaluateJob, GenerateJob, Sampling
 from policy.engines.base import request_seed
 from policy.generate import main
-from policy.scoring import Scorer
+from policy.scoring import Scoring
 from rewardmodel.contract import JobError
 from rewardmodel.rundir import Stopped, open_run
 from tests.policy.conftest import ROOT, make_model, progress_of, write_run
@@ -123,7 +123,7 @@ class CountsLetters:
 def test_the_best_of_several_tries_is_published_with_its_score_and_the_bound_is_reported(
     tiny_model, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(Scorer, "_loaded", lambda self, folder: CountsLetters())
+    monkeypatch.setattr(Scoring, "_load", lambda self, folder: CountsLetters())
     job = generate_job(tiny_model, best_of=4, reward_model=str(tiny_model))
     run_dir = write_run(tmp_path / "run", "generate", job, PROMPTS)
     result = run_here(run_dir)
@@ -140,7 +140,7 @@ def test_the_best_of_several_tries_is_published_with_its_score_and_the_bound_is_
 
 
 def test_a_second_attempt_at_the_best_of_several_keeps_what_was_published(tiny_model, tmp_path, monkeypatch):
-    monkeypatch.setattr(Scorer, "_loaded", lambda self, folder: CountsLetters())
+    monkeypatch.setattr(Scoring, "_load", lambda self, folder: CountsLetters())
     job = generate_job(tiny_model, best_of=2, reward_model=str(tiny_model))
     whole = write_run(tmp_path / "whole", "generate", job, PROMPTS[:4])
     expected = completions_of(whole, run_here(whole))
@@ -170,20 +170,30 @@ def test_a_score_that_is_no_number_ends_the_run_with_a_sentence(tiny_model, tmp_
 
             return torch.full((len(conversations),), math.nan)
 
-    monkeypatch.setattr(Scorer, "_loaded", lambda self, folder: Broken())
+    monkeypatch.setattr(Scoring, "_load", lambda self, folder: Broken())
     job = generate_job(tiny_model, best_of=2, reward_model=str(tiny_model))
     run_dir = write_run(tmp_path / "run", "generate", job, PROMPTS)
     with pytest.raises(JobError, match="a score that is not a number"):
         run_here(run_dir)
 
 
-def test_models_are_compared_on_the_same_prompts_and_scored_by_one_reward_model(
+def test_models_are_compared_on_the_same_prompts_and_scored_by_two_reward_models(
     tiny_model, other_tiny_model, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(Scorer, "_loaded", lambda self, folder: CountsLetters())
+    class Counts:
+        def __init__(self, letters: str) -> None:
+            self.letters = letters
+
+        def score(self, conversations):
+            import torch
+
+            return torch.tensor([float(sum(c in self.letters for c in answer)) for _, answer in conversations])
+
+    monkeypatch.setattr(Scoring, "_load", lambda self, folder: Counts(folder))
     job = EvaluateJob(
         models=[{"generation": 0, "path": str(tiny_model)}, {"generation": 1, "path": str(other_tiny_model)}],
-        reward_model="unused",
+        reward_model="abcdefgh",
+        other_reward_model="stuvwxyz",
         samples=2,
         sampling=SHORT,
         engine=TRANSFORMERS,
@@ -194,7 +204,8 @@ def test_models_are_compared_on_the_same_prompts_and_scored_by_one_reward_model(
     assert [(r["generation"], r["prompt_id"], r["sample"]) for r in rows] == [
         (g, p, s) for g in (0, 1) for p in ("p0", "p1", "p2") for s in (0, 1)
     ]
-    assert [row["score"] for row in rows] == [float(len(row["text"])) for row in rows]
+    for column, letters in (("score", "abcdefgh"), ("other_score", "stuvwxyz")):
+        assert [row[column] for row in rows] == [float(sum(c in letters for c in row["text"])) for row in rows]
     for summary in result["metrics"]["generations"]:
         own = [row for row in rows if row["generation"] == summary["generation"]]
         assert summary["score"] == pytest.approx(sum(row["score"] for row in own) / 6)

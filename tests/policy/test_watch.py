@@ -56,7 +56,7 @@ def job(tiny_model: Path, tmp_path: Path) -> ImproveJob:
     return ImproveJob(
         policy=str(tiny_model),
         reward_model=str(folders[0]),
-        second_reward_model=str(folders[1]),
+        other_reward_model=str(folders[1]),
         updates=2,
         prompts_per_update=2,
         samples_per_prompt=2,
@@ -71,7 +71,7 @@ def job(tiny_model: Path, tmp_path: Path) -> ImproveJob:
 PROMPTS = [(f"p{n}", "train", f"Say {n}") for n in range(4)]
 
 
-def test_a_second_reward_model_scores_what_the_first_one_scores_and_trains_nothing(
+def test_a_other_reward_model_scores_what_the_first_one_scores_and_trains_nothing(
     job: ImproveJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scored: dict[str, list[Tensor]] = {}
@@ -92,14 +92,14 @@ def test_a_second_reward_model_scores_what_the_first_one_scores_and_trains_nothi
     assert results[0]["manifest_sha256"] == results[1]["manifest_sha256"]
     lines = [line for line in progress_of(watched) if line["stage"] == "watch"]
     assert [(line["done"], line["total"]) for line in lines] == [(1, 2), (2, 2)]
-    second = torch.cat(scored[str(job.second_reward_model)]).view(2, 4).mean(1)
-    assert [line["metrics"]["second_reward"] for line in lines] == pytest.approx(second.tolist(), abs=1e-6)
+    second = torch.cat(scored[str(job.other_reward_model)]).view(2, 4).mean(1)
+    assert [line["metrics"]["other_reward"] for line in lines] == pytest.approx(second.tolist(), abs=1e-6)
     assert all(0 <= line["metrics"]["repetition"] <= 1 for line in lines)
-    assert all("second_reward" not in line["metrics"] for line in progress_of(alone) if line["stage"] == "watch")
+    assert all("other_reward" not in line["metrics"] for line in progress_of(alone) if line["stage"] == "watch")
 
 
 def _with_and_without(job: ImproveJob) -> list[tuple[str, ImproveJob]]:
-    return [("watched", job), ("alone", replace(job, second_reward_model=None))]
+    return [("watched", job), ("alone", replace(job, other_reward_model=None))]
 
 
 def test_a_run_of_ppo_is_settled_with_its_last_checkpoint(job: ImproveJob, tmp_path: Path) -> None:
@@ -131,8 +131,8 @@ def _stopping_after_an_update(run: RunDir) -> RunDir:
     return run
 
 
-def test_a_second_reward_model_on_another_template_is_refused(job: ImproveJob, tmp_path: Path) -> None:
-    template = Path(str(job.second_reward_model)) / "chat_template.jinja"
+def test_a_other_reward_model_on_another_template_is_refused(job: ImproveJob, tmp_path: Path) -> None:
+    template = Path(str(job.other_reward_model)) / "chat_template.jinja"
     template.write_text(template.read_text() + "!")
     run_dir = write_run(tmp_path / "run", "improve", job, PROMPTS)
     with open_run(run_dir, 1) as run, pytest.raises(JobError, match=r"second reads text with another tokenizer"):

@@ -27,7 +27,7 @@ class Command(ServiceCommand):
         parser.add_argument("--project", required=True, metavar="SLUG")
         parser.add_argument("--method", choices=Method.values, default=Method.PPO.value)
         parser.add_argument("--reward-model", type=int, metavar="NUMBER", help="default: the latest")
-        parser.add_argument("--second-reward-model", type=int, metavar="NUMBER", help="only watches PPO, RLOO or GRPO")
+        parser.add_argument("--other-reward-model", type=int, metavar="NUMBER", help="only watches PPO, RLOO or GRPO")
         parser.add_argument("--snapshot", metavar="PROJECT/NAME", help="default: the judgements as they are now")
         parser.add_argument("--rater-kind", action="append", choices=User.Kind.values, help="whose judgements")
         parser.add_argument("--source", action="append", choices=SOURCES, help="what SFT imitates (default: all)")
@@ -51,7 +51,7 @@ class Command(ServiceCommand):
         wish = Wish(
             method=Method(method),
             reward_model=_reward_model(chosen, options["reward_model"]),
-            second_reward_model=_reward_model(chosen, options["second_reward_model"]),
+            other_reward_model=_reward_model(chosen, options["other_reward_model"]),
             snapshot=find_snapshot(options["snapshot"]) if options["snapshot"] else None,
             tags=options["tag"],
             samples=options["samples"],
