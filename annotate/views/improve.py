@@ -136,10 +136,16 @@ def _estimated(project: Project, wish: Wish) -> dict[str, Any]:
         return {"problem": _("There is nothing on training prompts yet that it could learn from.")}
     return {
         "estimate": found,
-        "time": duration(timedelta(seconds=found.seconds)),
+        "time": _roughly(found.seconds),
         "draws": WAYS[wish.method].draws,
         "method": wish.method.label,
     }
+
+
+def _roughly(seconds: float) -> str:
+    """A length of time in whole minutes."""
+    minutes = max(1, round(seconds / 60))
+    return duration(timedelta(minutes=minutes)) if minutes >= 60 else _("%(minutes)d min") % {"minutes": minutes}
 
 
 def _chosen(form: QueryDict, field: str, records: Manager[Any], by: str) -> Any:
