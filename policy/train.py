@@ -22,7 +22,7 @@ from policy.engines.base import check_for_ppo, check_length, start_engine
 from rewardmodel.chat import load_tokenizer, prompt_ids
 from rewardmodel.contract import JobError, read_spec
 from rewardmodel.publish import publish
-from rewardmodel.rundir import RunDir
+from rewardmodel.rundir import RunDir, step_of
 
 
 def main(run: RunDir) -> None:
@@ -33,7 +33,7 @@ def main(run: RunDir) -> None:
     import torch
     from transformers.utils import logging
 
-    from policy.actor import Actor
+    from policy.actor import actor_of
     from policy.ppo import improve
     from policy.rollout import TokenPrompt
     from rewardmodel.hardware import resolve_device, resolve_dtype
@@ -56,18 +56,10 @@ def main(run: RunDir) -> None:
         run.progress("load", message="Loading the reward model")
         reward_model = load_reward_model(Path(job.reward_model), dtype=job.dtype, device=device)
         run.progress("load", message="Loading the policy")
-        actor = Actor(
-            parent,
-            rank=job.lora_rank,
-            alpha=job.lora_alpha,
-            layers=job.lora_layers,
-            dtype=resolve_dtype(job.dtype, device),
-            device=device,
-            seed=job.seed,
-        )
+        actor = actor_of(job, resolve_dtype(job.dtype, device), device)
         engine.wait_until_ready(report)
         loaded = time.monotonic()
-        history = improve(
+        state = improve(
             run,
             job,
             actor,
@@ -77,16 +69,18 @@ def main(run: RunDir) -> None:
             [TokenPrompt(prompt, ids) for prompt, ids in shown],
         )
         trained = time.monotonic()
+    except JobError as problem:
+        raise JobError(f"{problem}\n{_what_is_kept(run)}") from None
     finally:
         engine.close()
     run.progress("publish", message="Writing the improved policy")
-    manifest = publish(run.path / "output" / "model", actor.publish_merged)
+    manifest = publish(run.path / "output" / "model", lambda folder: actor.policy.publish(folder, state.exact()))
     run.finish(
         {
             "kind": "improve",
             "model": "output/model",
             "manifest_sha256": manifest,
-            "metrics": {"updates": history},
+            "metrics": {"updates": state.history, "ended_by_kl": len(state.history) < job.updates},
             "seconds": {
                 "load": round(loaded - began, 2),
                 "ppo": round(trained - loaded, 2),
@@ -95,6 +89,14 @@ def main(run: RunDir) -> None:
             "versions": {engine.name: engine.version, **{name: version(name) for name in ("torch", "transformers")}},
         }
     )
+
+
+def _what_is_kept(run: RunDir) -> str:
+    """What a training that failed can go on from."""
+    checkpoint = run.latest_checkpoint()
+    if checkpoint is None:
+        return "No update was finished, so there is nothing to go on from."
+    return f"The policy after update {step_of(checkpoint)} is kept: the run can be resumed from there."
 
 
 def check(run: RunDir, job: ImproveJob) -> tuple[list[Any], list[Any]]:

@@ -119,6 +119,28 @@ def test_a_killed_trainer_leaves_no_vllm_behind_and_its_run_goes_on_where_it_was
     assert updates == [max(saved) + 1]
 
 
+def test_a_vllm_that_dies_ends_the_run_with_a_sentence_and_its_last_update_is_kept(tiny_model, reward_model, tmp_path):
+    engine = EngineConfig(name="vllm", dtype="float32", kv_cache_bytes=1 << 26)
+    job = improve_job(tiny_model, reward_model, engine=engine, updates=500, fixed_prompts=[])
+    run_dir = write_run(tmp_path / "run", "improve", job, PROMPTS)
+    command = [sys.executable, "-m", "policy.train", "--run-dir", str(run_dir), "--attempt", "1"]
+    trainer = psutil.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not list((run_dir / "checkpoints").glob("step-*")):
+        assert trainer.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    (worker,) = [child for child in trainer.children() if "policy.engines.vllm_worker" in child.cmdline()]
+    worker.kill()
+    _out, errors = trainer.communicate(timeout=60)
+    assert trainer.returncode == 1
+    lines = [line for line in errors.splitlines() if line.strip()]
+    assert any(line.startswith("error: vLLM ended (exit status -9)") for line in lines)
+    kept = max(step_of(path) for path in (run_dir / "checkpoints").glob("step-*"))
+    assert lines[-1] == f"The policy after update {kept} is kept: the run can be resumed from there."
+    assert "Traceback" not in errors
+
+
 def _stopping_after_one_update(run):
     """A run directory in which somebody asks for a stop as soon as an update is made."""
     write = run.progress
