@@ -8,14 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
 from rewardmodel.chat import Answer, tokenize_answer
 from rewardmodel.contract import OPTIONAL_RANKING_COLUMNS, RANKING_COLUMNS, RANKINGS_FILE, JobError
 from rewardmodel.losses import Objective, preferred_pairs
+from rewardmodel.tables import read_rows
 
 SPLITS = ("train", "dev", "test")
 WINDOW_STEPS = 8
@@ -71,7 +70,12 @@ def read_rankings(run_path: Path, tokenizer: Any, max_tokens: int, objective: Ob
     splits: dict[str, list[Ranking]] = {split: [] for split in SPLITS}
     counts = {"without_preference": 0, "without_weight": 0, "prompts_cut": 0, "answers_cut": 0}
     split_of: dict[str, str] = {}
-    rows = _read_table(run_path / RANKINGS_FILE)
+    rows = read_rows(
+        run_path / RANKINGS_FILE,
+        RANKING_COLUMNS,
+        optional=OPTIONAL_RANKING_COLUMNS,
+        without="a reward model needs rankings to learn from",
+    )
     for number, row in enumerate(rows):
         _check_row(row, f"Row {number} of {RANKINGS_FILE} ({row['row_id']})")
         known = split_of.setdefault(row["prompt_id"], row["split"])
@@ -117,21 +121,6 @@ def _check_training_rows(rankings: Sequence[Ranking], objective: Objective) -> t
             f"All {len(rankings)} train rankings in {RANKINGS_FILE} are ties, so there is nothing to learn from them."
         )
     return (rated.mean().item(), deviation) if deviation > 0 else (0.0, 1.0)
-
-
-def _read_table(path: Path) -> list[dict[str, Any]]:
-    try:
-        table = pq.read_table(path)
-    except FileNotFoundError:
-        raise JobError(f"{path} is missing; a reward model needs rankings to learn from.") from None
-    except pa.ArrowInvalid as problem:
-        raise JobError(f"{path} is not a parquet file: {problem}.") from None
-    missing = [name for name in RANKING_COLUMNS if name not in table.column_names]
-    if missing:
-        raise JobError(f"{path} lacks the column {missing[0]}: {RANKING_COLUMNS[missing[0]]}.")
-    known = [*RANKING_COLUMNS, *(name for name in OPTIONAL_RANKING_COLUMNS if name in table.column_names)]
-    rows: list[dict[str, Any]] = table.select(known).to_pylist()
-    return rows
 
 
 def _check_row(row: dict[str, Any], place: str) -> None:

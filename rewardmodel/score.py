@@ -24,6 +24,7 @@ from rewardmodel.contract import ANSWER_COLUMNS, ANSWERS_FILE, JobError, ScoreJo
 from rewardmodel.model import RewardModel, load_reward_model
 from rewardmodel.publish import file_sha256, whole_file
 from rewardmodel.rundir import RunDir, run_job
+from rewardmodel.tables import read_rows
 
 ROWS_PER_FILE = 32
 SCORES = pa.schema(
@@ -37,16 +38,7 @@ def read_answers(run_path: Path) -> list[dict[str, Any]]:
     :raises JobError: when it is missing, lacks a column or a value, or is empty.
     """
     path = run_path / ANSWERS_FILE
-    try:
-        table = pq.read_table(path)
-    except FileNotFoundError:
-        raise JobError(f"{path} is missing; there is nothing to score.") from None
-    except pa.ArrowInvalid as problem:
-        raise JobError(f"{path} is not a parquet file: {problem}.") from None
-    for name, meaning in ANSWER_COLUMNS.items():
-        if name not in table.column_names:
-            raise JobError(f"{path} lacks the column {name}: {meaning}.")
-    rows: list[dict[str, Any]] = table.select(list(ANSWER_COLUMNS)).to_pylist()
+    rows = read_rows(path, ANSWER_COLUMNS, without="there is nothing to score")
     if not rows:
         raise JobError(f"{path} holds no answers.")
     for number, row in enumerate(rows):

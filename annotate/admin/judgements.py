@@ -171,3 +171,13 @@ class RaterFiguresAdmin(ReadOnly):
     list_filter = ("project",)
     search_fields = ("rater__username", "project__name")
     list_select_related = ("project", "rater")
+
+
+@admin.register(models.Aggregate)
+class AggregateAdmin(ReadOnly):
+    """Statistics that a task takes again."""
+
+    list_display = ("id", "project", "name", "seconds", "at")
+    list_filter = ("project", "name")
+    search_fields = ("project__name",)
+    list_select_related = ("project",)

@@ -45,3 +45,22 @@ class ContestAdmin(ReadOnly):
     list_filter = ("state",)
     search_fields = ("reason", "reply")
     list_select_related = ("check_result", "decided_by")
+
+
+@admin.register(models.Evaluation)
+class EvaluationAdmin(ReadOnly):
+    """Planned comparisons of generations."""
+
+    list_display = ("id", "project", "newer", "older", "planned", "created_by", "created_at")
+    list_filter = ("project",)
+    search_fields = ("project__name", "=newer__number")
+    list_select_related = ("project", "newer__project", "older__project", "created_by")
+
+
+@admin.register(models.EvaluationRater)
+class EvaluationRaterAdmin(ReadOnly):
+    """Who compares."""
+
+    list_display = ("id", "evaluation", "rater")
+    search_fields = ("rater__username", "=evaluation__id")
+    list_select_related = ("evaluation", "rater")

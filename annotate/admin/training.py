@@ -193,3 +193,13 @@ class RewardModelAdmin(ReadOnly):
     list_filter = ("loss", "project")
     search_fields = ("project__name", "weights_path", "manifest_sha256")
     list_select_related = ("project", "snapshot__project")
+
+
+@admin.register(models.RewardModelReport)
+class RewardModelReportAdmin(ReadOnly):
+    """What was measured of reward models."""
+
+    list_display = ("reward_model", "at", "seconds")
+    list_filter = ("reward_model__project",)
+    search_fields = ("reward_model__project__name",)
+    list_select_related = ("reward_model__project",)

@@ -27,6 +27,7 @@ from annotate.models.datasets import (
     SnapshotRankedList,
     SnapshotRevision,
 )
+from annotate.models.evaluations import Evaluation, EvaluationRater
 from annotate.models.imports import Import
 from annotate.models.judgements import (
     Draft,
@@ -46,10 +47,11 @@ from annotate.models.judgements import (
 from annotate.models.origins import Origin
 from annotate.models.people import GuidelineReading, Invite, InviteUse, Membership, SignInTry, User
 from annotate.models.quality import AnswerKey, Check, Contest
-from annotate.models.runs import RewardModel, Run, RunEvent
-from annotate.models.tallies import RaterFigures, Tally
+from annotate.models.runs import RewardModel, RewardModelReport, Run, RunEvent
+from annotate.models.tallies import Aggregate, RaterFigures, Tally
 
 __all__ = [
+    "Aggregate",
     "AnswerKey",
     "AuditEvent",
     "BackgroundTask",
@@ -61,6 +63,8 @@ __all__ = [
     "Demonstration",
     "Draft",
     "Edit",
+    "Evaluation",
+    "EvaluationRater",
     "Flag",
     "Generation",
     "GuidelineReading",
@@ -86,6 +90,7 @@ __all__ = [
     "RankedList",
     "RaterFigures",
     "RewardModel",
+    "RewardModelReport",
     "Run",
     "RunEvent",
     "Score",

@@ -315,6 +315,9 @@ class Item(models.Model):
     project = models.ForeignKey(Project, on_delete=models.RESTRICT, related_name="items")
     prompt = models.ForeignKey(Prompt, on_delete=models.RESTRICT, related_name="items")
     purpose = models.CharField(max_length=10, choices=Purpose, default=Purpose.COLLECT)
+    evaluation = models.ForeignKey(
+        "annotate.Evaluation", on_delete=models.RESTRICT, null=True, blank=True, related_name="items"
+    )
     completions = models.ManyToManyField(Completion, through="ItemCompletion", related_name="items")
     uncertainty = models.FloatField(
         null=True,

@@ -19,7 +19,7 @@ class Run(models.Model):
         TRAIN_REWARD = "train_reward", _("Train reward model")
         IMPROVE = "improve", _("Improve policy")
         EVALUATE = "evaluate", _("Evaluate generations")
-        SCORE = "score", _("Score open items")
+        SCORE = "score", _("Score answers")
 
     class State(models.TextChoices):
         QUEUED = "queued", _("queued")
@@ -153,3 +153,15 @@ class RewardModel(models.Model):
 
     def __str__(self) -> str:
         return f"{self.project} · reward model {self.number}"
+
+
+class RewardModelReport(models.Model):
+    """What was measured of a reward model on test prompts, for those who decide with it; made again at any time."""
+
+    reward_model = models.OneToOneField(RewardModel, on_delete=models.CASCADE, related_name="report")
+    figures = models.JSONField(help_text=_("As annotate.services.reward_reports makes them."))
+    seconds = models.FloatField(help_text=_("How long measuring took."))
+    at = models.DateTimeField(db_default=Now())
+
+    def __str__(self) -> str:
+        return f"report of {self.reward_model}"

@@ -56,3 +56,27 @@ class RaterFigures(models.Model):
 
     def __str__(self) -> str:
         return f"{self.project_id}/{self.rater_id}: {self.judged}"
+
+
+class Aggregate(models.Model):
+    """Statistics of a project as they were when they were last taken."""
+
+    class Name(models.TextChoices):
+        RATERS = "raters", _("raters")
+        GENERATIONS = "generations", _("generations")
+
+    project = models.ForeignKey("annotate.Project", on_delete=models.CASCADE, related_name="aggregates")
+    name = models.CharField(max_length=20, choices=Name)
+    data = models.JSONField()
+    through = models.PositiveBigIntegerField(help_text=_("Number of the latest version of a judgement that was in."))
+    seconds = models.FloatField(help_text=_("How long it took."))
+    at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["project", "name"], name="aggregate_of_project_once"),
+            models.CheckConstraint(name="aggregate_name_known", condition=Q(name__in=["raters", "generations"])),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.project_id}/{self.name}"

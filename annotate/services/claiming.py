@@ -140,7 +140,7 @@ def _find(user: User, project: Project, ahead: bool) -> Found | None:
             slot = offer.lock_first(user, project, wait=wait)
             if slot is not None:
                 return Found(slot, None if slot.reserved_for_id else at_random)
-        if not any(offer.has_some(user, project) for offer in found):
+        if not any(offer.first(user, project) for offer in found):
             return None
         wait = True
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,7 +17,7 @@ from django.utils.translation import gettext as _
 from annotate.models import Run, Split
 from annotate.services import Refused, uncertainty
 from annotate.services.files import run_folder
-from annotate.services.rows import rankings
+from annotate.services.training_rows import training_rows
 from policy.contract import PROMPTS_FILE
 from rewardmodel.contract import ANSWERS_FILE, RANKINGS_FILE
 from rewardmodel.publish import file_sha256, whole_file, write_json
@@ -32,6 +33,8 @@ RANKINGS = pa.schema(
         ("responses", pa.list_(pa.string())),
         ("ranks", pa.list_(pa.int32())),
         ("weight", pa.float64()),
+        ("margin", pa.float64()),
+        ("ratings", pa.list_(pa.float64())),
     ]
 )
 ANSWERS = pa.schema([("row_id", pa.string()), ("messages", MESSAGES), ("responses", pa.list_(pa.string()))])
@@ -54,6 +57,19 @@ def prepare(run: Run) -> None:
     files = [folder / "spec.json", *sorted((folder / "data").iterdir())]
     run.input_hashes = {str(path.relative_to(folder)): file_sha256(path) for path in files}
     run.save(update_fields=["input_hashes"])
+
+
+def write_answers(run: Run, rows: list[dict[str, Any]]) -> None:
+    """Write the inputs of a run that scores texts, which are nowhere else, as it is queued.
+
+    :param rows: of ``data/answers.parquet``.
+    """
+    folder = run_folder(run)
+    for name in ("data", "output"):
+        (folder / name).mkdir(parents=True)
+    with whole_file(folder / ANSWERS_FILE) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows, schema=ANSWERS), temporary)
+    write_json(folder / "spec.json", {"kind": run.kind, "job": run.job})
 
 
 def _check(run: Run, folder: Path) -> None:
@@ -83,8 +99,8 @@ def _write(run: Run, folder: Path) -> None:
 def _write_rankings(run: Run, path: Path) -> None:
     assert run.snapshot is not None
     with whole_file(path) as temporary, pq.ParquetWriter(temporary, RANKINGS) as writer:
-        made = (ranking for ranking in rankings(run.snapshot) if ranking.kind != "demonstration")
-        while rows := [vars(ranking) for ranking in islice(made, ROWS_AT_ONCE)]:
+        made = training_rows(run.snapshot)
+        while rows := list(islice(made, ROWS_AT_ONCE)):
             writer.write_table(pa.Table.from_pylist(rows, schema=RANKINGS))
 
 

@@ -2,7 +2,8 @@
 
 The order in which slots are offered: *evaluate* before *collect*, since a decision waits for them; then
 everything once before anything twice, so that no rater has to pass over the items that they have had;
-within that, what a reward model knows least about first, and at random where none has looked.
+within that, *evaluate* items in the order of their draw, and of others what a reward model knows least about first,
+at random where none has looked.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 
 from django.db import transaction
 
-from annotate.models import Completion, Generation, Item, ItemCompletion, Project, Slot
+from annotate.models import Completion, Evaluation, Generation, Item, ItemCompletion, Project, Slot
 
 PRIORITY_RANGE = 2**31
 FIRST_BAND = {Item.Purpose.COLLECT: 0, Item.Purpose.EVALUATE: -(2**15)}
@@ -43,10 +44,20 @@ def make_collect_items(*, project: Project, generation: Generation) -> int:
         return _make(project, Item.Purpose.COLLECT, groups)
 
 
-def make_evaluate_items(*, project: Project, newer: Generation, older: Generation, seed: int) -> int:
-    """Make one blind pair for each test prompt: an answer of each generation, drawn at random.
+def make_evaluate_items(
+    *,
+    project: Project,
+    newer: Generation,
+    older: Generation,
+    seed: int,
+    evaluation: Evaluation | None = None,
+    number: int | None = None,
+) -> int:
+    """Make blind pairs for test prompts drawn at random: an answer of each generation, drawn at random.
 
-    :param seed: seed of the draw, recorded with the run that asked for it.
+    :param seed: seed of both draws, recorded with the run that asked for it.
+    :param evaluation: the plan that they are drawn for; no more raters judge a pair than it has.
+    :param number: how many prompts are drawn; all when None.
     :returns: how many items were made; a prompt that already has such a pair gets none.
     """
     draw = random.Random(seed)
@@ -69,29 +80,39 @@ def make_evaluate_items(*, project: Project, newer: Generation, older: Generatio
             if prompt not in paired and len(by_generation) == 2
         ]
         draw.shuffle(groups)
-        return _make(project, Item.Purpose.EVALUATE, groups)
+        return _make(project, Item.Purpose.EVALUATE, groups[:number], evaluation)
 
 
-def _make(project: Project, purpose: Item.Purpose, groups: Sequence[Sequence[Completion]]) -> int:
+def _make(
+    project: Project,
+    purpose: Item.Purpose,
+    groups: Sequence[Sequence[Completion]],
+    evaluation: Evaluation | None = None,
+) -> int:
     items = Item.objects.bulk_create(
-        Item(project=project, prompt_id=group[0].prompt_id, purpose=purpose) for group in groups
+        Item(project=project, prompt_id=group[0].prompt_id, purpose=purpose, evaluation=evaluation) for group in groups
     )
     ItemCompletion.objects.bulk_create(
         ItemCompletion(item=item, completion=completion, position=position)
         for item, group in zip(items, groups, strict=True)
         for position, completion in enumerate(group)
     )
+    pool = evaluation.pool.count() if evaluation else 0
+
+    def place() -> int:
+        return secrets.randbelow(PRIORITY_RANGE)
+
     Slot.objects.bulk_create(
         Slot(
             project=project,
             item=item,
             purpose=purpose,
             number=number,
-            priority=(FIRST_BAND[purpose] + number) * PRIORITY_RANGE + secrets.randbelow(PRIORITY_RANGE),
-            lottery=FIRST_BAND[purpose] * PRIORITY_RANGE + secrets.randbelow(PRIORITY_RANGE),
+            priority=(FIRST_BAND[purpose] + number) * PRIORITY_RANGE + (drawn if evaluation else place()),
+            lottery=FIRST_BAND[purpose] * PRIORITY_RANGE + (drawn if evaluation else place()),
             order_seed=secrets.randbelow(2**62),
         )
-        for item in items
-        for number in range(project.overlap)
+        for drawn, item in enumerate(items)
+        for number in range(min(project.overlap, pool or project.overlap))
     )
     return len(items)

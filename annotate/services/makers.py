@@ -14,6 +14,7 @@ from annotate.services.archive import shelf
 from annotate.services.export import write_download
 from annotate.services.heartbeat import OnProgress
 from annotate.services.recipe import parse_recipe
+from annotate.services.reward_reports import report
 from annotate.services.runs import launch_train_reward
 from annotate.services.snapshots import create_snapshot
 
@@ -49,6 +50,7 @@ MAKERS: dict[str, Maker] = {
     "export": write_files,
     "train_reward": train_reward,
     shelf.KIND: shelf.write,
+    report.KIND: report.make,
 }
 """By the kinds of tasks."""
 AT_A_MOMENT_OF_THEIR_OWN = frozenset({shelf.KIND})

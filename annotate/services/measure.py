@@ -35,27 +35,36 @@ def win_rate(
     )
     outcomes, prompts = [], []
     for revision in revisions:
-        outcome = _outcome(revision, newer)
+        outcome = outcome_of(revision, newer.pk)
         if outcome is not None:
             outcomes.append(outcome)
             prompts.append(revision.judgement.item.prompt_id)
     return winrates.win_rate(outcomes, prompts)
 
 
-def _outcome(revision: JudgementRevision, newer: Generation) -> float | None:
+def outcome_of(revision: JudgementRevision, newer: int) -> float | None:
     """1 when the newer generation's answer is ranked above the other, None where nothing was compared.
 
     A tie is ½, and so are two equal texts and two answers of which both are called bad.
+
+    :param revision: of a pair.
+    :param newer: the number of its record.
     """
     completions = list(revision.judgement.item.completions.all())
     if revision.both_bad or len({c.text for c in completions}) == 1:
         return 0.5
-    newer_ids = {c.pk for c in completions if c.generation_id == newer.pk}
+    newer_ids = {c.pk for c in completions if c.generation_id == newer}
     ours = [rank.group for rank in revision.ranks.all() if rank.completion_id in newer_ids]
     theirs = [rank.group for rank in revision.ranks.all() if rank.completion_id not in newer_ids]
     if not ours or not theirs:
         return None
     return 0.5 if ours[0] == theirs[0] else float(ours[0] < theirs[0])
+
+
+def last_kl(generation: Generation) -> float | None:
+    """KL to the parent after the last update of PPO, in nats an answer, on the prompts that it trained on."""
+    updates = generation.how_made.get("metrics", {}).get("updates", [])
+    return updates[-1].get("kl") if updates else None
 
 
 def evaluation_texts(generation: Generation) -> dict[int, list[str]]:

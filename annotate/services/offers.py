@@ -15,10 +15,11 @@ from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce, Now
 from django.utils.translation import gettext as _
 
-from annotate.models import Edit, Project, Skip, Slot, User
+from annotate.models import Edit, EvaluationRater, Project, Purpose, Skip, Slot, User
 from annotate.models.judgements import COUNTED
 from annotate.prepared import Prepared
 from annotate.services import qualification
+from annotate.services.evaluations import is_outside
 from annotate.services.standing import counts
 
 
@@ -39,9 +40,9 @@ class Offer:
             lambda user, project: slots(user, project).select_for_update(no_key=True, of=("self",))[:1]
         )
 
-    def has_some(self, user: User, project: Project) -> bool:
-        """Whether there is one, locked by somebody or not."""
-        return bool(self._first(user=user.pk, project=project.pk))
+    def first(self, user: User, project: Project) -> Slot | None:
+        """The first one, locked by somebody or not."""
+        return self._first.first(user=user.pk, project=project.pk)
 
     def lock_first(self, user: User, project: Project, *, wait: bool) -> Slot | None:
         """Lock the first one, to be called in a transaction.
@@ -113,10 +114,40 @@ def _any(rows: QuerySet[Any]) -> Coalesce:
     return Coalesce(Subquery(rows.values("pk")[:1]), 0)
 
 
+def _not_of_others(user: int) -> Q:
+    """Items of no comparison, or of one whose pool the rater is in."""
+    theirs = EvaluationRater.objects.filter(rater=user).values("evaluation")
+    return Q(item__evaluation__isnull=True) | Q(item__evaluation__in=theirs)
+
+
+class OpenOffer(Offer):
+    """A place of slots for everybody; pairs of a comparison that is under way are only for its pool.
+
+    Whether the rater is in it is asked when a pair was found: most claims find none, and need no statement more.
+    """
+
+    def __init__(self, slots: Callable[[int, int], QuerySet[Slot]]) -> None:
+        super().__init__(slots)
+        self._not_of_others = Offer(lambda user, project: slots(user, project).filter(_not_of_others(user)))
+
+    def first(self, user: User, project: Project) -> Slot | None:
+        found = super().first(user, project)
+        return self._not_of_others.first(user, project) if _is_for_others(found, user) else found
+
+    def lock_first(self, user: User, project: Project, *, wait: bool) -> Slot | None:
+        found = super().lock_first(user, project, wait=wait)
+        return self._not_of_others.lock_first(user, project, wait=wait) if _is_for_others(found, user) else found
+
+
+def _is_for_others(found: Slot | None, user: User) -> bool:
+    """Whether a slot is of a project with a comparison under way for which other people were chosen."""
+    return found is not None and found.purpose == Purpose.EVALUATE and is_outside(user=user, project=found.project_id)
+
+
 RESERVED = Offer(_reserved)
-BY_PRIORITY = Offer(lambda user, project: available(user, project).order_by("priority", "id"))
-AT_RANDOM = Offer(lambda user, project: available(user, project).order_by("lottery", "id"))
-HELD_AHEAD = Offer(_held_ahead)
+BY_PRIORITY = OpenOffer(lambda user, project: available(user, project).order_by("priority", "id"))
+AT_RANDOM = OpenOffer(lambda user, project: available(user, project).order_by("lottery", "id"))
+HELD_AHEAD = OpenOffer(_held_ahead)
 
 
 def has_quota(*, user: User, project: Project) -> bool:
@@ -147,7 +178,7 @@ def _has_something(user: User, project: Project) -> bool:
     if trial is not None and not trial.passed:
         return trial.next_key is not None
     ahead = Slot.objects.filter(project=project, state=Slot.State.LEASED, rater=user, ahead=True)
-    return ahead.exists() or any(o.has_some(user, project) for o in offers(user=user, project=project, ahead=False))
+    return ahead.exists() or any(o.first(user, project) for o in offers(user=user, project=project, ahead=False))
 
 
 def _withheld(user: User, project: Project) -> str:
@@ -155,7 +186,7 @@ def _withheld(user: User, project: Project) -> str:
     if project.paused_at is not None:
         held_ahead = Slot.objects.filter(project=project, state=Slot.State.LEASED, rater=user)
         open_to_all = _permitted(user.pk, project.pk)
-        left = RESERVED.has_some(user, project) or open_to_all.exists() or held_ahead.exists()
+        left = RESERVED.first(user, project) or open_to_all.exists() or held_ahead.exists()
         return _("The project is paused. Items appear here again when a lead goes on with it.") if left else ""
     if has_quota(user=user, project=project) and _permitted(user.pk, project.pk).exists():
         return _("You have judged as many items as one person may here. Thank you! The rest is for others.")
@@ -173,6 +204,12 @@ def why_none(*, user: User, project: Project) -> str:
         return withheld
     if now.done == now.total:
         return _("Every item of this project is judged. Thank you!")
-    if _permitted(user.pk, project.pk).filter(state=Slot.State.LEASED).exists():
+    left = _permitted(user.pk, project.pk)
+    if is_outside(user=user, project=project.pk):
+        theirs = left.filter(_not_of_others(user.pk))
+        if left.exists() and not theirs.exists():
+            return _("What is left is a comparison for which other people were chosen.")
+        left = theirs
+    if left.filter(state=Slot.State.LEASED).exists():
         return _("Others are judging what is left. If one of them gives an item back, it appears here by itself.")
     return _("What is left was judged or skipped by you: the rest is for others.")

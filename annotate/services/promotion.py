@@ -1,4 +1,4 @@
-"""The decision on a generation: serve it to raters, or leave it."""
+"""The decision on a generation: serve it to raters, or leave it. The trail keeps what was known when it was taken."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from annotate.models import Generation, User
-from annotate.services import Conflict, Refused, audit
+from annotate.services import Conflict, Refused, audit, gate
 from annotate.services.runs import launch_generate
 
 
@@ -44,4 +44,5 @@ def _decide(generation: Generation, state: str, actor: User | None) -> None:
             )
         before, locked.state = locked.state, state
         locked.save(update_fields=["state"])
-        audit.record(state, locked, actor=actor, project=locked.project, before=before)
+        evidence = gate.evidence(locked)
+        audit.record(state, locked, actor=actor, project=locked.project, before=before, evidence=evidence)

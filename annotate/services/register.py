@@ -46,8 +46,9 @@ def shard(run: Run, name: str, sha256: str) -> None:
         raise Refused(_("%(file)s is not the file that the run wrote; nothing of it was registered.") % {"file": path})
     rows = pq.read_table(path).to_pylist()
     if run.kind == Run.Kind.SCORE:
-        with transaction.atomic():
-            uncertainty.register(run, rows)
+        if "texts" not in run.selection:
+            with transaction.atomic():
+                uncertainty.register(run, rows)
         return
     generations = {g.number: g for g in run.project.generations.all()}
     sampling = run.job["sampling"]
@@ -181,7 +182,14 @@ def _register_evaluation(run: Run, outcome: dict[str, Any]) -> None:
     assert newer.parent is not None
     newer.gate = {"run": str(run.pk), **outcome["metrics"]}
     newer.save(update_fields=["gate"])
-    items.make_evaluate_items(project=run.project, newer=newer, older=newer.parent, seed=run.job["sampling"]["seed"])
+    items.make_evaluate_items(
+        project=run.project,
+        newer=newer,
+        older=newer.parent,
+        seed=run.job["sampling"]["seed"],
+        evaluation=newer.evaluations.last(),
+        number=run.selection.get("draw"),
+    )
 
 
 def _published(run: Run, outcome: dict[str, Any]) -> Path:
@@ -205,11 +213,15 @@ def _inside(run: Run, name: str) -> Path:
 def follow_up(run: Run, made: Generation | RewardModel | None) -> None:
     """Ask for what naturally comes next.
 
-    A new generation is evaluated, so that raters can compare it; after new answers or a new reward model the open
-    items are scored, so that raters get the most uncertain first.
+    A new reward model is measured for the leads; a new generation is evaluated, so that raters can compare it; after
+    new answers or a new reward model the open items are scored, so that raters get the most uncertain first.
     """
-    from annotate.services import runs
+    from annotate.services import background, runs
+    from annotate.services.reward_reports import report
 
+    if isinstance(made, RewardModel) and run.selection.get("report_after"):
+        asked = {"reward_model": made.number}
+        background.ask(project=run.project, kind=report.KIND, asked=asked, actor=run.requested_by)
     try:
         if isinstance(made, Generation) and run.selection.get("evaluate_after"):
             runs.launch_evaluate(project=run.project, actor=run.requested_by, generation=made)

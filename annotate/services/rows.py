@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import groupby, islice
+from itertools import chain, groupby, islice
 from typing import Any
 
 import orjson
@@ -56,14 +56,24 @@ def rankings(
     :param on_read: told of what was read of the snapshot's list.
     """
     numbering = numbering_of(snapshot.project)  # before the rows: some of them are read while they are copied
-    made = _rankings(snapshot, Counter() if left_out is None else left_out, on_read)
+    left_out = Counter() if left_out is None else left_out
+    made = chain(judged_here(snapshot, left_out, on_read), imported_here(snapshot, left_out, on_read))
     yield from map(numbering.ranking, made) if numbering else made
 
 
-def _rankings(snapshot: Snapshot, left_out: Counter[str], on_read: OnRead | None) -> Iterator[Ranking]:
+def judged_here(snapshot: Snapshot, left_out: Counter[str], on_read: OnRead | None = None) -> Iterator[Ranking]:
+    """The rankings that judgements make, with the numbers that rows have here."""
     recipe, _form = recipe_of(snapshot.recipe)
     revisions = JudgementRevision.objects.filter(snapshotrevision__snapshot=snapshot)
     yield from of_revisions(revisions, recipe, left_out, on_read)
+
+
+def imported_here(snapshot: Snapshot, left_out: Counter[str], on_read: OnRead | None = None) -> Iterator[Ranking]:
+    """The rankings that were imported, with the numbers that rows have here.
+
+    Read by COPY: no other query may be made on the connection meanwhile.
+    """
+    recipe, _form = recipe_of(snapshot.recipe)
     yield from of_comparisons(Comparison.objects.filter(snapshotcomparison__snapshot=snapshot), on_read)
     ranked = RankedList.objects.filter(snapshotrankedlist__snapshot=snapshot)
     yield from of_ranked_lists(ranked, recipe, left_out, on_read)

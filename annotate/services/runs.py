@@ -17,7 +17,7 @@ from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
 from annotate.models import Generation, Project, RewardModel, Run, Snapshot, Split, User
-from annotate.services import Conflict, Refused, audit, files, space, uncertainty
+from annotate.services import Conflict, Refused, audit, evaluations, files, space, uncertainty
 from annotate.services.generations import serving
 from annotate.services.recipe import Recipe
 from annotate.services.snapshots import create_snapshot
@@ -114,7 +114,7 @@ def launch_train_reward(
             ring=ring,
             generation=generation,
             snapshot=snapshot,
-            selection={"score_after": ring},
+            selection={"score_after": ring, "report_after": ring},
         )
 
 
@@ -168,14 +168,20 @@ def launch_evaluate(
     project: Project,
     actor: User | None,
     generation: Generation | None = None,
+    planned: int | None = None,
+    leads_rate: bool = False,
     seed: int = 0,
     settings: Settings | None = None,
     ring: bool = True,
 ) -> Run:
     """Ask for answers of a generation and of its parent to the test prompts, sampled alike and scored.
 
+    What raters will compare of them is planned with it.
+
     :param generation: the newest when None.
-    :raises Refused: when there is nothing to compare with, or no test prompt.
+    :param planned: how many test prompts raters compare; what the plan is when None is in ``evaluations.plan``.
+    :param leads_rate: whether leads are among those whose judgements count.
+    :raises Refused: when there is nothing to compare with, or no test prompt, or fewer than were planned.
     """
     generation = generation or project.generations.latest("number")
     if generation.parent is None:
@@ -192,15 +198,18 @@ def launch_evaluate(
         "engine": _engine(),
         **(settings or {}),
     }
-    return _launch(
-        project,
-        Run.Kind.EVALUATE,
-        _job(EvaluateJob, values),
-        actor=actor,
-        ring=ring,
-        generation=generation,
-        reward_model=reward_model,
-    )
+    with transaction.atomic():
+        number = evaluations.plan(newer=generation, number=planned, leads_rate=leads_rate, actor=actor)
+        return _launch(
+            project,
+            Run.Kind.EVALUATE,
+            _job(EvaluateJob, values),
+            actor=actor,
+            ring=ring,
+            generation=generation,
+            reward_model=reward_model,
+            selection={"draw": number},
+        )
 
 
 def launch_score(*, project: Project, actor: User | None, ring: bool = True) -> Run:
@@ -215,6 +224,24 @@ def launch_score(*, project: Project, actor: User | None, ring: bool = True) -> 
         raise Refused(_("There is nothing to score: the reward model has seen every open item."))
     job = _job(ScoreJob, {"reward_model": str(files.located(reward_model.weights_path))})
     return _launch(project, Run.Kind.SCORE, job, actor=actor, ring=ring, reward_model=reward_model)
+
+
+def launch_score_texts(*, reward_model: RewardModel, count: int, actor: User | None, ring: bool = True) -> Run:
+    """Ask for a reward model's scores of texts that the caller puts into the run's folder in the same transaction.
+
+    :param count: prompts whose answers are scored.
+    """
+    job = _job(ScoreJob, {"reward_model": str(files.located(reward_model.weights_path))})
+    return _launch(
+        reward_model.project,
+        Run.Kind.SCORE,
+        job,
+        key="score texts",
+        actor=actor,
+        ring=ring,
+        reward_model=reward_model,
+        selection={"texts": count},
+    )
 
 
 def call_worker(run: Run) -> None:
@@ -239,11 +266,17 @@ def call_worker(run: Run) -> None:
     transaction.on_commit(ring)
 
 
-def _launch(project: Project, kind: Run.Kind, job: Settings, *, actor: User | None, ring: bool, **inputs: Any) -> Run:
+def _launch(
+    project: Project, kind: Run.Kind, job: Settings, *, actor: User | None, ring: bool, key: str = "", **inputs: Any
+) -> Run:
+    """Queue a run.
+
+    :param key: one run of that key is active in a project at most; the kind when empty.
+    """
     space.check(kind, job)
     try:
         with transaction.atomic():
-            run = Run.objects.create(project=project, kind=kind, key=kind, job=job, requested_by=actor, **inputs)
+            run = Run.objects.create(project=project, kind=kind, key=key or kind, job=job, requested_by=actor, **inputs)
             audit.record(f"launched {kind}", run, actor=actor, project=project)
             if ring:
                 call_worker(run)

@@ -49,12 +49,14 @@ def register(run: Run, rows: Iterable[Mapping[str, Any]]) -> None:
 
     Storing it again changes nothing.
 
-    :param rows: ``row_id``, ``index`` and ``score`` of each answer.
+    :param rows: ``row_id``, ``index``, ``score`` and, of an ensemble, ``variance`` of each answer.
     """
     assert run.reward_model is not None
     scores: dict[int, dict[int, float]] = defaultdict(dict)
+    variances: dict[int, dict[int, float]] = defaultdict(dict)
     for row in rows:
         scores[int(row["row_id"])][row["index"]] = row["score"]
+        variances[int(row["row_id"])][row["index"]] = row.get("variance") or 0.0  # a single model has none
     completions: dict[int, list[int]] = defaultdict(list)
     entries = ItemCompletion.objects.filter(item__in=scores, item__project=run.project).order_by("item", "position")
     for item, completion in entries.values_list("item_id", "completion_id"):
@@ -77,7 +79,13 @@ def register(run: Run, rows: Iterable[Mapping[str, Any]]) -> None:
     )
     # Scores are scaled to a standard deviation of 1; the loss that made them was in units of the Bradley–Terry model.
     scale = run.reward_model.metrics["score_scale"]
-    found = {item: mean_pair_entropy([score / scale for score in own.values()]) for item, own in scores.items()}
+    found = {
+        item: mean_pair_entropy(
+            [score / scale for score in own.values()],
+            [variance / scale**2 for variance in variances[item].values()],
+        )
+        for item, own in scores.items()
+    }
     items = [Item(pk=item, uncertainty=found[item]) for item in completions]
     Item.objects.bulk_update(items, ["uncertainty"], batch_size=500)
     _take_places(completions)

@@ -10,7 +10,7 @@ from scipy.optimize import brentq
 from scipy.special import expit
 
 from annotate.stats.estimate import Reason, Undefined
-from annotate.stats.resampling import Floats
+from annotate.stats.resampling import Floats, Members
 
 BINS = 10
 LARGEST = 1e6
@@ -31,18 +31,21 @@ class Calibration:
     """[bins]."""
 
 
-def calibration(probabilities: ArrayLike, outcomes: ArrayLike, *, bins: int = BINS) -> Calibration | Undefined:
+def calibration(
+    probabilities: ArrayLike, outcomes: ArrayLike, *, bins: int = BINS, lowest: float = 0.0
+) -> Calibration | Undefined:
     """Expected calibration error over bins of equal width.
 
     Naeini, Cooper and Hauskrecht (2015), "Obtaining well calibrated probabilities using Bayesian binning".
 
     :param probabilities: float [n], that the event happens.
     :param outcomes: float [n], 1 where it did, 0 where not, ½ for a tie.
+    :param lowest: where the bins begin: ½ for the confidences of choices between two.
     """
     p, y = np.asarray(probabilities, dtype=np.float64), np.asarray(outcomes, dtype=np.float64)
     if len(p) == 0:
         return Undefined(Reason.NO_DATA)
-    bin_ = np.minimum((p * bins).astype(np.int64), bins - 1)
+    bin_ = bins_of(p, bins=bins, lowest=lowest)
     counts = np.bincount(bin_, minlength=bins).astype(np.float64)
     with np.errstate(invalid="ignore"):
         confidence = np.bincount(bin_, weights=p, minlength=bins) / counts
@@ -50,6 +53,12 @@ def calibration(probabilities: ArrayLike, outcomes: ArrayLike, *, bins: int = BI
     filled = counts > 0
     error = float((counts[filled] * np.abs(confidence - frequency)[filled]).sum() / len(p))
     return Calibration(error, confidence, frequency, counts)
+
+
+def bins_of(probabilities: ArrayLike, *, bins: int = BINS, lowest: float = 0.0) -> Members:
+    """The number of each probability's bin, from 0, int64 [n]."""
+    p = np.asarray(probabilities, dtype=np.float64)
+    return np.minimum(((p - lowest) / (1 - lowest) * bins).astype(np.int64), bins - 1)
 
 
 def temperature(margins: ArrayLike, outcomes: ArrayLike) -> float | Undefined:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from annotate.stats.estimate import Estimate, Reason, Undefined
 
 BOOTSTRAP_ROUNDS = 10_000
+
+Floats = NDArray[np.float64]
 
 
 def mean_interval(values: ArrayLike, *, level: float = 0.95) -> Estimate | Undefined:
@@ -45,10 +47,65 @@ def share_interval(outcomes: ArrayLike, *, level: float = 0.95) -> Estimate | Un
     if n == 0:
         return Undefined(Reason.NO_DATA)
     mean = float(x.mean())
+    return Estimate(mean, *_wilson(mean, n, float(stats.norm.ppf((1 + level) / 2))), n)
+
+
+def clustered_mean(values: ArrayLike, clusters: ArrayLike, *, level: float = 0.95) -> Estimate | Undefined:
+    """Student's interval of a mean of values that come in clusters of unequal size.
+
+    The variance is that of a ratio of totals over whole clusters: Cochran (1977), "Sampling Techniques", section 6.3.
+
+    :param values: float [n].
+    :param clusters: [n], the cluster of each value, such as its prompt.
+    :returns: the mean over all values, with n the number of values; no interval with fewer than two clusters.
+    """
+    x = np.asarray(values, dtype=np.float64)
+    if len(x) == 0:
+        return Undefined(Reason.NO_DATA)
+    mean, (variance, count) = float(x.mean()), _variance(x, clusters)
+    if count < 2:
+        return Estimate(mean, None, None, len(x))
+    half = float(stats.t.ppf((1 + level) / 2, count - 1) * np.sqrt(variance))
+    return Estimate(mean, mean - half, mean + half, len(x))
+
+
+def clustered_share(outcomes: ArrayLike, clusters: ArrayLike, *, level: float = 0.95) -> Estimate | Undefined:
+    """Wilson's interval of a share of outcomes that come in clusters, from as many as they are worth.
+
+    Outcomes of variance V of the mean p are worth p(1 − p)/V independent ones, fewer by the square of the quotient of
+    the normal and Student's quantile for the degrees of freedom: Korn and Graubard (1998), "Confidence intervals for
+    proportions with small expected number of positive counts estimated from survey data". Where all outcomes are
+    alike, they are worth one a cluster.
+
+    :param outcomes: float [n], from 0 to 1.
+    :param clusters: [n], the cluster of each outcome, such as its prompt.
+    :returns: the mean over all outcomes, with n their number; no interval with fewer than two clusters.
+    """
+    x = np.asarray(outcomes, dtype=np.float64)
+    if len(x) == 0:
+        return Undefined(Reason.NO_DATA)
+    mean, (variance, count) = float(x.mean()), _variance(x, clusters)
+    if count < 2:
+        return Estimate(mean, None, None, len(x))
     z = float(stats.norm.ppf((1 + level) / 2))
+    worth = mean * (1 - mean) / variance if variance > 0 else float(count)
+    worth = min(worth, float(len(x))) * (z / float(stats.t.ppf((1 + level) / 2, count - 1))) ** 2
+    return Estimate(mean, *_wilson(mean, worth, z), len(x))
+
+
+def _variance(x: Floats, clusters: ArrayLike) -> tuple[float, int]:
+    """Of the mean of clustered values, and the number of clusters."""
+    _names, index = np.unique(np.asarray(clusters), return_inverse=True)
+    residuals = np.bincount(index, weights=x - x.mean())
+    count = len(residuals)
+    return float((residuals**2).sum() * count / max(count - 1, 1) / len(x) ** 2), count
+
+
+def _wilson(mean: float, n: float, z: float) -> tuple[float, float]:
+    """Wilson's lower and upper end, within 0 and 1."""
     centre = (mean + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * float(np.sqrt(mean * (1 - mean) / n + z * z / (4 * n * n)))
-    return Estimate(mean, max(0.0, centre - half), min(1.0, centre + half), n)
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def cluster_bootstrap(

@@ -21,6 +21,7 @@ from annotate.services import Refused, background
 from annotate.services.archive import shelf
 from annotate.services.export import written
 from annotate.services.recipe import Recipe
+from annotate.services.reward_reports import report
 from annotate.services.snapshots import check_name, create_snapshot, is_quick
 
 TITLES = {
@@ -28,6 +29,7 @@ TITLES = {
     "export": _("Writing files"),
     "train_reward": _("Freezing judgements to learn from"),
     shelf.KIND: _("Archiving the project"),
+    report.KIND: _("Measuring a reward model"),
 }
 """By the kinds of tasks."""
 STAGES = {
@@ -37,6 +39,7 @@ STAGES = {
     "converting": _("Converting rows"),
     "rows": _("Writing rows"),
     "weights": _("Copying weights"),
+    "measuring": _("Reading what was judged"),
 }
 
 
@@ -116,7 +119,7 @@ def _context(found: BackgroundTask) -> dict[str, Any]:
 
 def _made(found: BackgroundTask) -> str:
     """The page of what a task made; empty where there is none."""
-    for name in ("snapshot", "run"):
+    for name in ("snapshot", "run", "reward_model"):
         if name in found.result:
             return reverse(name, args=[found.project.slug, found.result[name]])
     if found.kind == shelf.KIND and found.result:

@@ -17,6 +17,7 @@ from annotate.models import BackgroundTask, Project, Run, Split
 from annotate.services import Refused, background, promotion, runs, snapshots
 from annotate.services.recipe import Recipe
 from annotate.views.background import freeze
+from annotate.views.reward_settings import settings_of
 
 Record = TypeVar("Record", bound=Model)
 
@@ -52,7 +53,7 @@ def _generate(request: SignedInRequest, project: Project) -> Run:
 
 
 def _train_reward(request: SignedInRequest, project: Project) -> Run | BackgroundTask:
-    settings = {"loss": request.POST["loss"]} if request.POST.get("loss") else None
+    settings = settings_of(request.POST)
     snapshot = _chosen(request, project.snapshots, "snapshot", by="pk")
     if snapshot is None and not snapshots.is_quick(project):
         return background.ask(project=project, kind="train_reward", asked={"settings": settings}, actor=request.user)
@@ -70,7 +71,11 @@ def _improve(request: SignedInRequest, project: Project) -> Run:
 
 def _evaluate(request: SignedInRequest, project: Project) -> Run:
     return runs.launch_evaluate(
-        project=project, actor=request.user, generation=_chosen(request, project.generations, "generation")
+        project=project,
+        actor=request.user,
+        generation=_chosen(request, project.generations, "generation"),
+        planned=_number(request, "planned", lowest=1, highest=1_000_000),
+        leads_rate=bool(request.POST.get("leads_rate")),
     )
 
 

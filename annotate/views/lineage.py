@@ -1,4 +1,4 @@
-"""Where things come from and what came of them: generations, reward models, completions."""
+"""Where things come from and what came of them: generations, completions."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from django.shortcuts import render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
 
-from annotate.access import SignedInRequest, get_completion, get_generation, get_reward_model
-from annotate.models import Generation, Judgement
+from annotate.access import SignedInRequest, get_completion, get_generation
+from annotate.models import Generation, Judgement, User
+from annotate.services.comparison import may_see
+from annotate.services.gate import latest_comparison
 from annotate.services.measure import win_rate
+from annotate.stats.estimate import Estimate, Undefined
 from annotate.views.metrics import Table, side_by_side
 from annotate.views.paging import page_of
 
 PPO_FACTS = ("reward", "kl", "kl_coefficient", "entropy", "length", "end_rate", "clip_fraction")
 """What tells most of how PPO went; the rest stands on the run's page."""
-TRAINING_FACTS = ("steps", "best_step", "tokens_per_second", "score_mean", "score_scale")
 
 
 @require_GET
@@ -32,26 +34,10 @@ def generation(request: SignedInRequest, slug: str, number: int) -> HttpResponse
         "evaluated": side_by_side(
             {_generation_name(part["generation"]): part for part in (generation.gate or {}).get("generations", [])}
         ),
-        "win_rate": win_rate(generation, generation.parent) if generation.parent else None,
+        "win_rate": _win_rate(generation, request.user),
         "page": page_of(request, completions),
     }
     return render(request, "lineage/generation.html", context)
-
-
-@require_GET
-def reward_model(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
-    """A reward model: what it learned from, how good it is, what it was used for."""
-    reward_model = get_reward_model(request, slug, number)
-    metrics = reward_model.metrics
-    trained = {**metrics.get("training", {}), **metrics}
-    context = {
-        "project": reward_model.project,
-        "reward_model": reward_model,
-        "runs": reward_model.runs.select_related("made_generation"),
-        "measured": side_by_side({_("Test"): metrics.get("test"), _("Dev"): metrics.get("dev")}),
-        "training": side_by_side({_("Value"): {name: trained[name] for name in TRAINING_FACTS if name in trained}}),
-    }
-    return render(request, "lineage/reward_model.html", context)
 
 
 @require_GET
@@ -67,6 +53,14 @@ def completion(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
         "judgements": Judgement.objects.filter(item__completions=completion).select_related("rater", "slot"),
     }
     return render(request, "lineage/completion.html", context)
+
+
+def _win_rate(generation: Generation, user: User) -> Estimate | Undefined | None:
+    """How a generation compares with its parent; None where it has none, or somebody must not see it yet."""
+    comparison = latest_comparison(generation)
+    if comparison and not may_see(evaluation=comparison.evaluation, comparison=comparison, user=user):
+        return None
+    return win_rate(generation, generation.parent) if generation.parent else None
 
 
 def _training_of(generation: Generation) -> Table | None:

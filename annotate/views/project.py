@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import get_args
 
 from django.db.models import Count, F, Q
 from django.http import HttpResponse
@@ -13,10 +12,11 @@ from django.views.decorators.http import require_GET
 
 from annotate.access import LEAD, SignedInRequest, get_project
 from annotate.models import Completion, Generation, Judgement, Project, RewardModel, Run, Slot, Snapshot, Split
+from annotate.services.evaluations import PLANNED_BY_ITSELF
 from annotate.templatetags.hone import duration
 from annotate.views.background import Shown, at_work
+from annotate.views.reward_settings import SETTINGS, losses
 from policy.contract import ImproveJob
-from rewardmodel.contract import Loss, RewardJob
 
 RUNS_SHOWN = 8
 
@@ -74,10 +74,11 @@ def project(request: SignedInRequest, slug: str) -> HttpResponse:
         "reward_models": project.reward_models.select_related("snapshot", "run").order_by("-number"),
         "snapshots": project.snapshots.select_related("created_by"),
         "runs": project.runs.select_related("requested_by")[:RUNS_SHOWN],
-        "losses": get_args(Loss),
-        "default_loss": RewardJob.loss,
+        "losses": losses(),
+        "reward_settings": SETTINGS,
         "splits": Split.choices,
         "default_updates": ImproveJob.updates,
+        "planned_by_itself": PLANNED_BY_ITSELF,
         "tab": "project",
     }
     return render(request, "project/page.html", context)

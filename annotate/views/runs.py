@@ -19,6 +19,7 @@ from annotate.services import Refused, control
 from annotate.services.files import resume_step
 from annotate.views.metrics import UNCHARTED, measure_of, place_of, stage_name
 from annotate.views.paging import page_of
+from annotate.views.scores import first_scores
 
 POINTS_SHOWN = 400
 """A longer series is thinned to about so many points, the last one kept."""
@@ -37,7 +38,7 @@ def run(request: SignedInRequest, slug: str, pk: uuid.UUID) -> HttpResponse:
     """One run: what went in, how it goes, what came out."""
     run = get_run(request, slug, pk)
     answers = run.completions.count()
-    context = {**_live(run), "job": _flat(run.job), "answers": answers, "tab": "runs"}
+    context = {**_live(run), "job": _flat(run.job), "answers": answers, "scored": first_scores(run), "tab": "runs"}
     return render(request, "runs/page.html", context)
 
 

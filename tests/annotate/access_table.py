@@ -83,8 +83,14 @@ TABLE: dict[tuple[str, str], tuple[int, int, int, int, int]] = {
     ("run_series", "GET"): (IN, 404, 403, 200, 200),
     ("run_cancel", "POST"): (IN, 404, 403, 302, 302),
     ("run_resume", "POST"): (IN, 404, 403, 302, 302),
+    ("generations", "GET"): (IN, 404, 403, 200, 200),
     ("generation", "GET"): (IN, 404, 403, 200, 200),
+    ("gate", "GET"): (IN, 404, 403, 200, 200),
+    ("gate_live", "GET"): (IN, 404, 403, 200, 200),
     ("reward_model", "GET"): (IN, 404, 403, 200, 200),
+    ("measure", "POST"): (IN, 404, 403, 302, 302),
+    ("score_texts", "POST"): (IN, 404, 403, 302, 302),
+    ("run_scores", "GET"): (IN, 404, 403, 404, 404),
     ("snapshot", "GET"): (IN, 404, 403, 200, 200),
     ("export", "GET"): (IN, 404, 403, 200, 200),
     ("snapshot_card", "GET"): (IN, 404, 403, 200, 200),
@@ -209,13 +215,13 @@ class Stage:
                 return ["generate"]
             case "submit" | "skip" | "renew" | "draft" | "change":
                 return [left.judgement.slot_id]
-            case "run" | "run_live" | "run_series":
+            case "run" | "run_live" | "run_series" | "run_scores":
                 return [left.run.pk]
             case "run_cancel" | "run_resume":
                 return [run(left.stage.project).pk]
-            case "generation" | "promote" | "reject":
+            case "generation" | "gate" | "gate_live" | "promote" | "reject":
                 return [left.generation.number]
-            case "reward_model":
+            case "reward_model" | "measure" | "score_texts":
                 return [left.reward_model.number]
             case "snapshot" | "snapshot_card" | "snapshot_difference":
                 return [left.snapshot.pk]

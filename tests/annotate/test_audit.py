@@ -92,6 +92,8 @@ CHANGES: dict[str, tuple[Callable[[Turn], list[object]], dict[str, Any], str]] =
     "import_confirm": (lambda left: [brought(left.stage).pk], {}, "confirmed import"),
     "import_take_back": (lambda left: [brought(left.stage).pk], {}, "discarded import"),
     "archive": (lambda left: [], {}, "asked for archive"),
+    "score_texts": (lambda left: [1], {"prompt": "Why?", "responses": ["So."]}, "launched score"),
+    "measure": (lambda left: [1], {}, "asked for report"),
     "background_task_cancel": (lambda left: [waiting_task(left.snapshot).pk], {}, "cancelled"),
     "new_project": (lambda left: [], {"name": "Orchard"}, "created"),
     "settings": (lambda left: [], {"overlap": "2"}, "changed"),

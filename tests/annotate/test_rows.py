@@ -23,7 +23,7 @@ from annotate.services.recipe import Recipe
 from annotate.services.rows import rankings
 from annotate.services.runs import launch_train_reward
 from annotate.services.snapshots import content_sha256, create_snapshot
-from rewardmodel.contract import RANKING_COLUMNS
+from rewardmodel.contract import OPTIONAL_RANKING_COLUMNS, RANKING_COLUMNS
 from tests.annotate.factory import World, user
 from tests.annotate.judged import by_three, frozen, ids_of, judge, judged_world, member, pair, ranked, ranks, shown
 
@@ -211,6 +211,6 @@ def test_reward_training_reads_the_rows_with_their_weights(three: World, setting
     run = launch_train_reward(project=three.project, actor=None, snapshot=snapshot, ring=False)
     prepare(Run.objects.get(pk=run.pk))
     table = pq.read_table(tmp_path / str(run.pk) / "data" / "rankings.parquet")
-    assert table.schema.names == list(RANKING_COLUMNS) == RANKINGS.names
+    assert table.schema.names == [*RANKING_COLUMNS, *OPTIONAL_RANKING_COLUMNS] == RANKINGS.names
     assert table["ranks"].to_pylist() == [[1, 2, 3, 4]]
     assert table["weight"].to_pylist() == pytest.approx([5 / 6])

@@ -53,6 +53,30 @@ def test_entropy_is_a_bit_for_equals_and_what_the_odds_say_otherwise() -> None:
     assert mean_pair_entropy([1e4, -1e4]) == 0.0
 
 
+def test_what_an_ensemble_disagrees_on_is_open() -> None:
+    # A variance of 24/π of the difference shrinks it by √(1 + 3) = 2, here from ln 9 to ln 3.
+    assert mean_pair_entropy([math.log(9), 0.0], [12 / math.pi, 12 / math.pi]) == pytest.approx(0.8112781)
+    assert mean_pair_entropy([math.log(3), 0.0], [0.0, 0.0]) == mean_pair_entropy([math.log(3), 0.0])
+
+
+def test_an_item_on_which_the_members_disagree_comes_before_one_on_which_they_agree() -> None:
+    stage = world(prompts=2, completions_per_item=2, random_share=0)
+    collect_items(stage, samples=2)
+    agreed, disputed = Item.objects.order_by("pk")
+    scored = run(stage.project, "score", reward_model=reward_model_of(stage, scale=2.0))
+    found = [
+        {**row, "variance": variance}
+        for item, variance in ((agreed, 0.0), (disputed, 48 / math.pi))
+        for row in rows(item, 2 * math.log(9), 0.0)
+    ]
+    uncertainty.register(scored, found)
+    disputed.refresh_from_db()
+    assert disputed.uncertainty == pytest.approx(0.8112781)
+    first = claim(user=stage.bob, project=stage.project)
+    assert first is not None
+    assert first.item == disputed
+
+
 def test_the_item_of_which_least_is_known_is_offered_first_and_everything_once_before_anything_twice() -> None:
     stage = world(prompts=3, overlap=2, completions_per_item=2, random_share=0)
     collect_items(stage, samples=2)
@@ -184,3 +208,12 @@ def test_new_answers_are_scored_by_themselves_unless_everything_is_drawn_at_rand
     ended = run(stage.project, "generate", selection={"score_after": True}, requested_by=stage.alice)
     register.follow_up(ended, None)
     assert Run.objects.filter(kind="score", state="queued", requested_by=stage.alice).count() == runs
+
+
+def test_a_new_reward_model_is_measured_by_itself() -> None:
+    stage = world(prompts=1)
+    made = reward_model_of(stage)
+    trained = run(stage.project, "train_reward", selection={"report_after": True}, requested_by=stage.alice)
+    register.follow_up(trained, made)
+    task = stage.project.background_tasks.get()
+    assert (task.kind, task.asked, task.created_by) == ("reward_report", {"reward_model": 1}, stage.alice)

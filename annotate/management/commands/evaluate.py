@@ -17,6 +17,7 @@ class Command(ServiceCommand):
         super().add_arguments(parser)
         parser.add_argument("--project", required=True, metavar="SLUG")
         parser.add_argument("--generation", type=int, metavar="K", help="default: the newest")
+        parser.add_argument("--planned", type=int, metavar="N", help="test prompts that raters compare; default: 300")
         parser.add_argument("--seed", type=int, default=0)
 
     def perform(self, *, project: str, generation: int | None, **options: Any) -> None:
@@ -25,6 +26,7 @@ class Command(ServiceCommand):
             project=chosen,
             actor=options["actor"],
             generation=None if generation is None else self.generation(chosen, generation),
+            planned=options["planned"],
             seed=options["seed"],
             ring=False,
         )

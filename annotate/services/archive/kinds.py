@@ -133,6 +133,8 @@ KINDS: tuple[Kind, ...] = (
     ),
     Kind("generations", records.Generation, "project", numbers_in={"gate": {"run": "run"}}),
     Kind("reward_models", records.RewardModel, "project"),
+    Kind("evaluations", records.Evaluation, "project"),
+    Kind("evaluation_raters", records.EvaluationRater, "evaluation__project", numbered=False),
     Kind("completions", records.Completion, "prompt__project"),
     Kind("items", records.Item, "project"),
     Kind("item_completions", records.ItemCompletion, "item__project", numbered=False),
@@ -198,12 +200,14 @@ PEOPLE = "rows/users.jsonl"
 OF_PEOPLE = ("username", "first_name", "last_name", "kind", "date_joined")
 """What is kept of an account."""
 LEFT_OUT: Mapping[type[Model], str] = {
+    records.Aggregate: "computed again",
     records.BackgroundTask: "work on it ends with the site",
     records.Draft: "what somebody was typing",
     records.Invite: "links into the site where it was made",
     records.InviteUse: "links into the site where it was made",
     records.Origin: "how the site that it is restored into numbers its rows",
     records.RaterFigures: "counted again",
+    records.RewardModelReport: "measured again",
     records.SignInTry: "belongs to the site",
     records.Tally: "counted again",
 }

@@ -2,24 +2,13 @@
 
 import uPlot from "../../vendor/uplot/uPlot.esm.js";
 
+import { axesIn, coloursOf, onNewColours } from "./chart_style.js";
+
 const POLL_MS = 2_000;
 const HEIGHT = 170;
 
 const box = document.querySelector("[data-charts]");
 const charts = new Map();
-
-/** Colours that the style sheets resolved, light or dark. */
-function colours() {
-  const probe = document.createElement("span");
-  box.append(probe);
-  const of = (name) => {
-    probe.className = name;
-    return getComputedStyle(probe).color;
-  };
-  const found = { line: of("chart-value"), grid: of("chart-grid"), axis: of("chart-axis") };
-  probe.remove();
-  return found;
-}
 
 function short(value) {
   return Number.isInteger(value) ? String(value) : Number(value.toPrecision(4)).toString();
@@ -35,8 +24,8 @@ function draw(series) {
   caption.append(series.name, value);
   figure.append(caption);
   box.append(figure);
-  const { line, grid, axis } = colours();
-  const axes = { stroke: axis, grid: { stroke: grid, width: 1 }, ticks: { show: false }, font: "12px Inter, sans-serif" };
+  const [line] = coloursOf(box, ["chart-value"]);
+  const axes = axesIn(box);
   const options = {
     width: Math.max(200, figure.clientWidth - 32),
     height: HEIGHT,
@@ -84,8 +73,7 @@ async function refresh() {
 addEventListener("resize", () => {
   for (const { plot, figure } of charts.values()) plot.setSize({ width: figure.clientWidth - 32, height: HEIGHT });
 });
-document.addEventListener("hone:theme", redraw);
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+onNewColours(redraw);
 
 await refresh();
 if ("live" in box.dataset) setInterval(refresh, POLL_MS);

@@ -1,0 +1,192 @@
+"""Where a planned blind comparison stands: what is in, who said it, and bounds that hold at every look.
+
+Prompts count in the order of their draw, up to the first that somebody of the pool may still judge: so a look between
+two judgements sees what it would have seen whoever had been quicker.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from django.db.models import Q
+
+from annotate.models import Evaluation, GuidelineVersion, JudgementRevision, Purpose, Skip, Slot, User
+from annotate.services.measure import outcome_of
+from annotate.services.ondemand import counted_revisions
+from annotate.simulated import count_words
+from annotate.stats.bradley_terry import Strengths, strengths_beside_style, style_difference
+from annotate.stats.estimate import Estimate, Reason, Undefined
+from annotate.stats.sequences import Sequence, betting_sequence
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A judgement of a pair that counts."""
+
+    item: int
+    rater: str
+    outcome: float
+    """1 where the newer generation won, ½ for a tie, 0 where the older one did."""
+    words: tuple[int, int]
+    """Of the newer one's answer, and of the older one's."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is in of an evaluation."""
+
+    evaluation: Evaluation
+    drawn: int
+    judged: int
+    """Prompts with a judgement that counts."""
+    pairs: list[Pair]
+    """Judgements of the prompts that are in."""
+    outcomes: list[float]
+    """Mean outcome of each prompt that is in, in the order of the draw."""
+    passed_over: int
+    """Prompts that nobody of the pool will judge any more."""
+    apart: int
+    """Judgements under other instructions than the planned ones."""
+    others: int
+    """Judgements by people who are not in the pool."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the planned number is in, but for prompts that nobody judges any more."""
+        return len(self.outcomes) > 0 and len(self.outcomes) + self.passed_over >= self.evaluation.planned
+
+    @property
+    def waiting(self) -> int:
+        """Prompts that are judged and wait for an earlier one of the draw."""
+        return self.judged - len(self.outcomes)
+
+    @property
+    def raters(self) -> list[tuple[str, int]]:
+        """Who judged the prompts that are in, and how many each."""
+        return sorted(Counter(pair.rater for pair in self.pairs).items())
+
+    def sequence(self) -> Sequence:
+        """Bounds on the win-rate after each prompt."""
+        return betting_sequence(self.outcomes, planned=self.evaluation.planned)
+
+    def win_rate(self) -> Estimate | Undefined:
+        """The mean over prompts with its bounds."""
+        n = len(self.outcomes)
+        if not n:
+            return Undefined(Reason.NO_DATA)
+        bounds = self.sequence()
+        return Estimate(float(np.mean(self.outcomes)), float(bounds.low[-1]), float(bounds.high[-1]), n)
+
+    def at_equal_length(self) -> Estimate | Undefined:
+        """The win-rate between answers of equal length, by Bradley and Terry's model with length as a covariate."""
+        n = len(self.pairs)
+        if not n:
+            return Undefined(Reason.NO_DATA)
+        lengths = np.array([pair.words for pair in self.pairs], dtype=np.float64)
+        found = strengths_beside_style(
+            np.ones(n, dtype=int),
+            np.zeros(n, dtype=int),
+            [round(2 * (1 - pair.outcome)) for pair in self.pairs],
+            style_difference(lengths[:, :1], lengths[:, 1:]),
+            models=2,
+            prompts=[pair.item for pair in self.pairs],
+            raters=None,
+        )
+        return found if isinstance(found, Undefined) else _as_win_rate(found)
+
+
+def compare(evaluation: Evaluation, *, kind: str = User.Kind.HUMAN) -> Comparison:
+    """Take stock of an evaluation.
+
+    :param kind: whose judgements count: people's, who must be in the pool, or those of programs of a kind.
+    """
+    pool = set(evaluation.pool.values_list("rater", flat=True)) if kind == User.Kind.HUMAN else None
+    revisions = list(
+        counted_revisions(purpose=Purpose.EVALUATE, kinds=(kind,))
+        .filter(judgement__item__evaluation=evaluation)
+        .select_related("judgement__rater", "guideline")
+        .prefetch_related("judgement__item__completions", "ranks")
+    )
+    inside = [revision for revision in revisions if pool is None or revision.judgement.rater_id in pool]
+    until = _next_instructions(evaluation)
+    counted = [revision for revision in inside if _is_under(revision, evaluation.guideline, until)]
+    by_item: dict[int, list[Pair]] = defaultdict(list)
+    for pair in _pairs(counted, evaluation):
+        by_item[pair.item].append(pair)
+    drawn = list(evaluation.items.order_by("pk").values_list("pk", flat=True))
+    left = _still_open(evaluation, pool)
+    first_open = next((place for place, item in enumerate(drawn) if item in left), len(drawn))
+    inside_items = [item for item in drawn[:first_open] if item in by_item]
+    return Comparison(
+        evaluation=evaluation,
+        drawn=len(drawn),
+        judged=len(by_item),
+        pairs=[pair for item in inside_items for pair in by_item[item]],
+        outcomes=[float(np.mean([pair.outcome for pair in by_item[item]])) for item in inside_items],
+        passed_over=sum(item not in by_item for item in drawn[:first_open]),
+        apart=len(inside) - len(counted),
+        others=len(revisions) - len(inside),
+    )
+
+
+def may_see(*, evaluation: Evaluation, comparison: Comparison, user: User) -> bool:
+    """Whether the result may be shown to somebody: to those who judge only once the planned number is in."""
+    return comparison.is_complete or not evaluation.pool.filter(rater=user).exists()
+
+
+def _pairs(revisions: Iterable[JudgementRevision], evaluation: Evaluation) -> Iterable[Pair]:
+    for revision in revisions:
+        outcome = outcome_of(revision, evaluation.newer_id)
+        if outcome is not None:
+            words = {c.generation_id: count_words(c.text) for c in revision.judgement.item.completions.all()}
+            lengths = (words[evaluation.newer_id], words[evaluation.older_id])
+            yield Pair(revision.judgement.item_id, revision.judgement.rater.username, outcome, lengths)
+
+
+def _next_instructions(evaluation: Evaluation) -> int | None:
+    """Number of the instructions that must be read and followed those that the evaluation was planned under."""
+    if evaluation.guideline is None:
+        return None
+    later = GuidelineVersion.objects.filter(
+        project=evaluation.project_id, must_read=True, number__gt=evaluation.guideline.number
+    )
+    return later.order_by("number").values_list("number", flat=True).first()
+
+
+def _is_under(revision: JudgementRevision, planned: GuidelineVersion | None, until: int | None) -> bool:
+    if planned is None or revision.guideline is None:
+        return revision.guideline is planned
+    number = revision.guideline.number
+    return number >= planned.number and (until is None or number < until)
+
+
+def _still_open(evaluation: Evaluation, pool: set[int] | None) -> set[int]:
+    """Items that somebody of the pool may still judge; of programs, all that have a slot left."""
+    open_slots = Slot.objects.filter(~Q(state=Slot.State.DONE), item__evaluation=evaluation, number__isnull=False)
+    items = set(open_slots.values_list("item", flat=True))
+    if pool is None:
+        return items
+    had: dict[int, set[int]] = defaultdict(set)
+    done = Slot.objects.filter(state=Slot.State.DONE, item__in=items)
+    skipped = Skip.objects.filter(slot__item__in=items)
+    for item, rater in [*done.values_list("item", "rater"), *skipped.values_list("slot__item", "rater")]:
+        had[item].add(rater)
+    return {item for item in items if pool - had[item]}
+
+
+def _as_win_rate(found: Strengths) -> Estimate:
+    """The newer model's strength above the older one's as a win-rate, a tie being half a win."""
+    strength = found.models[1]
+
+    def share(points: float | None) -> float | None:
+        if points is None:
+            return None
+        half = 10 ** (points / 800)
+        return (half + found.tie / 2) / (half + 1 / half + found.tie)
+
+    value = share(strength.value)
+    assert value is not None
+    return Estimate(value, share(strength.low), share(strength.high), strength.n)

@@ -1,0 +1,227 @@
+"""What a decision on a generation rests on: what was measured beside its parent, the blind comparison, a verdict.
+
+Everything is measured on test prompts, but for the KL, which PPO measured on the prompts that it trained on.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from django.db.models import Avg, Case, FloatField, QuerySet, Value, When
+
+from annotate.models import Completion, Generation, RewardModel, Signal, Split, User
+from annotate.services.comparison import Comparison, compare
+from annotate.services.measure import last_kl
+from annotate.stats.estimate import Estimate, Undefined
+from annotate.stats.intervals import mean_interval
+
+KL_BUDGET = 1.5
+"""Times the KL that PPO aimed at: its coefficient follows only slowly."""
+LENGTH_BOUND = 1.5
+"""How many times as long, or as short, answers may become."""
+END_RATE_FALL = 0.1
+"""By how much the share of answers that end may fall."""
+
+ByPrompt = dict[int, dict[int, float]]
+"""A mean by the numbers of generation and prompt."""
+
+
+class Verdict(StrEnum):
+    """What the blind comparison says."""
+
+    NOT_PLANNED = "not planned"
+    TOO_EARLY = "too early"
+    BETTER = "better"
+    WORSE = "worse"
+    UNDECIDED = "undecided"
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A measure of a generation beside its parent."""
+
+    older: Estimate | Undefined
+    newer: Estimate | Undefined
+    change: Estimate | Undefined
+    """Newer less older, paired by prompt."""
+    passed: bool | None
+    """Whether it is within bounds; None where it could not be measured."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """The gate's report on a generation."""
+
+    generation: Generation
+    reward_model: RewardModel | None
+    """Whose scores the reward is: of the model that the generation was trained against, where it scored the answers."""
+    other_model: RewardModel | None
+    reward: Beside
+    disagreement: Beside
+    """How much higher the first of the two models scores answers than the other."""
+    length: Beside
+    """Tokens an answer."""
+    end_rate: Beside
+    kl: float | None
+    kl_budget: float | None
+    kl_passed: bool | None
+    comparison: Comparison | None
+    verdict: Verdict
+
+    @property
+    def checks(self) -> dict[str, bool | None]:
+        """Which measures are within bounds."""
+        return {
+            "reward": self.reward.passed,
+            "kl": self.kl_passed,
+            "length": self.length.passed,
+            "end_rate": self.end_rate.passed,
+            "disagreement": self.disagreement.passed,
+        }
+
+    @property
+    def failed(self) -> list[str]:
+        """Measures that are out of bounds."""
+        return [name for name, passed in self.checks.items() if passed is False]
+
+
+def report(generation: Generation, *, kind: str = User.Kind.HUMAN) -> Report:
+    """Measure a generation beside its parent.
+
+    :param kind: whose comparisons count.
+    """
+    scorers = _scorers(generation)
+    scores = [_scores(generation, model) for model in scorers]
+    reward = _beside(generation, scores[0] if scores else {})
+    gap = _difference(*scores) if len(scores) == 2 else {}
+    disagreement = _beside(generation, gap)
+    answers = _answers(generation)
+    ended = Avg(Case(When(finish_reason="stop", then=Value(1.0)), default=Value(0.0), output_field=FloatField()))
+    length = _beside(generation, _means(answers, "prompt", "generation", Avg("token_count")))
+    end_rate = _beside(generation, _means(answers, "prompt", "generation", ended))
+    kl, budget = _kl(generation)
+    comparison = latest_comparison(generation, kind=kind)
+    return Report(
+        generation=generation,
+        reward_model=scorers[0] if scorers else None,
+        other_model=scorers[1] if len(scorers) == 2 else None,
+        reward=_judged(reward, reward.change.low is not None and reward.change.low > 0),
+        disagreement=_judged(disagreement, not (disagreement.change.low is not None and disagreement.change.low > 0)),
+        length=_judged(length, _is_near(length)),
+        end_rate=_judged(end_rate, (end_rate.change.value or 0) >= -END_RATE_FALL),
+        kl=kl,
+        kl_budget=budget,
+        kl_passed=None if kl is None or budget is None else kl <= budget,
+        comparison=comparison,
+        verdict=verdict_of(comparison),
+    )
+
+
+def latest_comparison(generation: Generation, *, kind: str = User.Kind.HUMAN) -> Comparison | None:
+    """The comparison of a generation with its parent that was planned last."""
+    evaluation = generation.evaluations.select_related("guideline").last()
+    return compare(evaluation, kind=kind) if evaluation else None
+
+
+def verdict_of(comparison: Comparison | None) -> Verdict:
+    """Better where the lower bound is at least ½ once the planned number of prompts is in; worse the other way."""
+    if comparison is None:
+        return Verdict.NOT_PLANNED
+    if not comparison.is_complete:
+        return Verdict.TOO_EARLY
+    rate = comparison.win_rate()
+    if rate.low is not None and rate.low >= 0.5:
+        return Verdict.BETTER
+    if rate.high is not None and rate.high <= 0.5:
+        return Verdict.WORSE
+    return Verdict.UNDECIDED
+
+
+def evidence(generation: Generation) -> dict[str, Any]:
+    """What a decision on a generation can rest on at this moment, as plain values for the trail."""
+    comparison = latest_comparison(generation)
+    if comparison is None:
+        return {"verdict": Verdict.NOT_PLANNED.value}
+    rate = comparison.win_rate()
+    return {
+        "verdict": verdict_of(comparison).value,
+        "win_rate": rate.value,
+        "bounds": rate.interval,
+        "prompts": rate.n,
+        "planned": comparison.evaluation.planned,
+    }
+
+
+def _answers(generation: Generation) -> QuerySet[Completion]:
+    pair = [generation, generation.parent]
+    return Completion.objects.filter(generation__in=pair, run__kind="evaluate", prompt__split=Split.TEST)
+
+
+def _scorers(generation: Generation) -> list[RewardModel]:
+    """The reward model of the training, or the newest that scored the answers, and then another that did, if any."""
+    found = list(
+        RewardModel.objects.filter(signals__completion__in=_answers(generation)).distinct().order_by("-number")
+    )
+    trained = generation.run.reward_model_id if generation.run else None
+    return sorted(found, key=lambda model: model.pk != trained)[:2]
+
+
+def _scores(generation: Generation, model: RewardModel) -> ByPrompt:
+    signals = Signal.objects.filter(reward_model=model, completion__in=_answers(generation))
+    return _means(signals, "completion__prompt", "completion__generation", Avg("value"))
+
+
+def _means(rows: QuerySet[Any], prompt: str, generation: str, mean: Avg) -> ByPrompt:
+    found: ByPrompt = defaultdict(dict)
+    for row in rows.order_by().values(prompt, generation).annotate(mean=mean):
+        if row["mean"] is not None:
+            found[row[generation]][row[prompt]] = row["mean"]
+    return found
+
+
+def _difference(first: ByPrompt, second: ByPrompt) -> ByPrompt:
+    return {
+        generation: {
+            prompt: value - second[generation][prompt]
+            for prompt, value in values.items()
+            if prompt in second.get(generation, {})
+        }
+        for generation, values in first.items()
+    }
+
+
+def _beside(generation: Generation, means: ByPrompt) -> Beside:
+    assert generation.parent_id is not None
+    older, newer = means.get(generation.parent_id, {}), means.get(generation.pk, {})
+    both = sorted(older.keys() & newer.keys())
+
+    def over(values: Iterable[float]) -> Estimate | Undefined:
+        return mean_interval(list(values))
+
+    return Beside(
+        over(older[prompt] for prompt in both),
+        over(newer[prompt] for prompt in both),
+        over(newer[prompt] - older[prompt] for prompt in both),
+        None,
+    )
+
+
+def _judged(measured: Beside, passed: bool) -> Beside:
+    known = measured.change.value is not None
+    return Beside(measured.older, measured.newer, measured.change, passed if known else None)
+
+
+def _is_near(length: Beside) -> bool:
+    if not length.older.value or not length.newer.value:
+        return False
+    return 1 / LENGTH_BOUND <= length.newer.value / length.older.value <= LENGTH_BOUND
+
+
+def _kl(generation: Generation) -> tuple[float | None, float | None]:
+    """The KL to the parent after the last update of PPO, and its budget, in nats an answer."""
+    target = generation.how_made.get("job", {}).get("kl_target")
+    return last_kl(generation), (KL_BUDGET * target if target else None)

@@ -1,0 +1,190 @@
+"""The gate's report: what a lead reads before a generation is promoted or rejected."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from django.http import Http404, HttpResponse
+from django.shortcuts import render
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET
+
+from annotate.access import SignedInRequest, get_generation
+from annotate.models import Evaluation, Generation, User
+from annotate.services.comparison import Comparison, compare, may_see
+from annotate.services.gate import END_RATE_FALL, KL_BUDGET, LENGTH_BOUND, Report, Verdict, latest_comparison, report
+from annotate.stats.estimate import Estimate, Undefined
+from annotate.stats.resampling import Floats
+from annotate.stats.sequences import Sequence
+from annotate.views.asked import asked
+from annotate.views.statistics_words import MEASURES, VERDICTS, why
+
+ROWS_SHOWN = 12
+"""Looks at the sequence that the table has; the chart has all."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A measure of the report."""
+
+    name: str
+    meaning: str
+    cells: list[tuple[float | None, Any]]
+    """Older, newer and change, each with its interval."""
+    passed: bool | None
+    missing: str
+    """Why there is nothing; empty where there is."""
+    share: bool = False
+
+
+@require_GET
+def gate(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
+    """The report on a generation; ``?kind=`` chooses whose comparisons count."""
+    generation = _compared(get_generation(request, slug, number))
+    kind = _kind(request)
+    found = report(generation, kind=kind)
+    shown = found.comparison is None or _is_shown(found.comparison, request.user, kind)
+    context = {
+        **_progress(generation, found.comparison),
+        "kind": kind,
+        "kinds": User.Kind.choices,
+        "shown": shown,
+        "lines": _lines(found),
+        "report": found,
+        "verdict": VERDICTS[found.verdict] if shown else None,
+        "state": found.verdict.value if shown else "hidden",
+        "concerns": [MEASURES[name] for name in found.failed],
+        "unknown": [name for name, passed in found.checks.items() if passed is None],
+        "earlier": _earlier(generation, request.user, kind),
+        "is_decided": found.verdict not in (Verdict.NOT_PLANNED, Verdict.TOO_EARLY),
+        **(_compared_by(found.comparison) if found.comparison and shown else {}),
+    }
+    return render(request, "lineage/gate.html", context)
+
+
+@require_GET
+@never_cache
+def live(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
+    """How far the raters are, without what they say; once the planned number is in, the whole page is asked for."""
+    generation = _compared(get_generation(request, slug, number))
+    comparison = latest_comparison(generation)
+    response = render(request, "lineage/gate_progress.html", _progress(generation, comparison))
+    if comparison is not None and comparison.is_complete:
+        response["HX-Refresh"] = "true"
+    return response
+
+
+def _compared(generation: Generation) -> Generation:
+    """The generation, which has a parent to be compared with; the base model has none."""
+    if generation.parent is None:
+        raise Http404
+    return generation
+
+
+def _kind(request: SignedInRequest) -> str:
+    kind = asked(request, "kind")["kind"]
+    return kind if kind in User.Kind.values else User.Kind.HUMAN.value
+
+
+def _is_shown(comparison: Comparison, user: User, kind: str) -> bool:
+    return kind != User.Kind.HUMAN or may_see(evaluation=comparison.evaluation, comparison=comparison, user=user)
+
+
+def _progress(generation: Generation, comparison: Comparison | None) -> dict[str, Any]:
+    pool = comparison.evaluation.pool.order_by("rater__username") if comparison else None
+    return {
+        "project": generation.project,
+        "tab": "project",
+        "generation": generation,
+        "comparison": comparison,
+        "pool": list(pool.values_list("rater__username", flat=True)) if pool is not None else [],
+    }
+
+
+def _compared_by(comparison: Comparison) -> dict[str, Any]:
+    """The result in figures, and its bounds after each prompt for the chart and the table."""
+    rate, level = comparison.win_rate(), comparison.at_equal_length()
+    n = len(comparison.outcomes)
+    bounds = comparison.sequence()
+    means = np.cumsum(comparison.outcomes) / np.arange(1, n + 1)
+    looks = sorted({*np.linspace(1, n, min(n, ROWS_SHOWN), dtype=int).tolist()}) if n else []
+    return {
+        "rate": rate,
+        "level": level,
+        "level_missing": why(level),
+        "looks": [(look, means[look - 1], (bounds.low[look - 1], bounds.high[look - 1])) for look in looks],
+        "points": _points(means, bounds) if n > 1 else "",
+    }
+
+
+def _points(means: Floats, bounds: Sequence) -> str:
+    """What the chart draws, as JSON."""
+    series = {"y": means, "low": bounds.low, "high": bounds.high}
+    return json.dumps(
+        {"x": list(range(1, len(means) + 1)), "line": 0.5, "share": True}
+        | {name: values.round(4).tolist() for name, values in series.items()}
+    )
+
+
+def _earlier(generation: Generation, user: User, kind: str) -> list[tuple[Evaluation, Estimate | Undefined | None]]:
+    """Comparisons under earlier instructions with their win-rates; None where it is not to be shown."""
+    planned = list(generation.evaluations.select_related("guideline"))[:-1]
+    found = [compare(evaluation, kind=kind) for evaluation in planned]
+    return [(each.evaluation, each.win_rate() if _is_shown(each, user, kind) else None) for each in found]
+
+
+def _lines(found: Report) -> list[Line]:
+    def cells(measured: Any) -> list[tuple[float | None, Any]]:
+        return [(part.value, part.interval) for part in (measured.older, measured.newer, measured.change)]
+
+    unscored = _("No reward model scored answers of both.") if found.reward.passed is None else ""
+    alone = _("Only one reward model scored these answers: train another one with another seed and evaluate again.")
+    return [
+        Line(
+            _("Reward"),
+            _("Mean score by reward model %(number)d; it should rise.") % {"number": found.reward_model.number}
+            if found.reward_model
+            else "",
+            cells(found.reward),
+            found.reward.passed,
+            unscored,
+        ),
+        Line(
+            _("Disagreement of reward models"),
+            _("How much higher reward model %(number)d scores than model %(other)d; it should not widen.")
+            % {"number": found.reward_model.number, "other": found.other_model.number}
+            if found.reward_model and found.other_model
+            else "",
+            cells(found.disagreement),
+            found.disagreement.passed,
+            unscored or ("" if found.disagreement.passed is not None else alone),
+        ),
+        Line(
+            _("KL to the parent"),
+            _("Nats an answer at the end of PPO, on the prompts it trained on; at most %(factor)s times its target.")
+            % {"factor": KL_BUDGET},
+            [(None, None), (found.kl, None), (None, None)],
+            found.kl_passed,
+            "" if found.kl is not None else _("PPO left no figure."),
+        ),
+        Line(
+            _("Length"),
+            _("Mean tokens an answer; at most %(factor)s times as long or as short.") % {"factor": LENGTH_BOUND},
+            cells(found.length),
+            found.length.passed,
+            "" if found.length.passed is not None else _("Neither has answered test prompts yet."),
+        ),
+        Line(
+            _("Answers that end"),
+            _("Share that ends before the token limit; may fall by %(share)s points.")
+            % {"share": int(100 * END_RATE_FALL)},
+            cells(found.end_rate),
+            found.end_rate.passed,
+            "" if found.end_rate.passed is not None else _("Neither has answered test prompts yet."),
+            share=True,
+        ),
+    ]

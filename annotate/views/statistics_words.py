@@ -1,0 +1,58 @@
+"""Words for what statistics come to: why one is undefined, and what a gate's figures say."""
+
+from __future__ import annotations
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+from annotate.services.gate import Verdict
+from annotate.stats.estimate import Estimate, Reason, Undefined
+
+REASONS: dict[Reason, Promise] = {
+    Reason.NO_DATA: _("There is nothing to compute it from."),
+    Reason.NO_OVERLAP: _("No two raters judged the same."),
+    Reason.ONE_RATER: _("There is only one rater."),
+    Reason.ONE_MODEL: _("There is only one model."),
+    Reason.TOO_FEW: _("There are too few judgements to tell."),
+    Reason.NO_VARIATION: _("All answers are the same, so that chance alone explains the agreement."),
+    Reason.NOT_CONNECTED: _("Some models are not compared with the others, or never lose to them or never beat them."),
+    Reason.ONE_SIDED: _("The comparisons go one way: some strengths would be without bound."),
+    Reason.CONFOUNDED: _("Style and models always go together, so that what each does cannot be told apart."),
+    Reason.ALL_TIES: _("All comparisons are ties."),
+    Reason.NO_REFERENCES: _("There are no reference answers."),
+}
+"""Why a statistic is undefined."""
+
+MEASURES = {
+    "reward": _("the reward does not rise"),
+    "kl": _("the KL is over its budget"),
+    "length": _("the length is out of bounds"),
+    "end_rate": _("fewer answers end"),
+    "disagreement": _("the reward models drift apart"),
+}
+"""What is wrong with a measure that is out of bounds."""
+
+VERDICTS: dict[Verdict, Promise] = {
+    Verdict.NOT_PLANNED: _("No comparison by raters is planned yet: evaluate the generation to draw its test prompts."),
+    Verdict.TOO_EARLY: _("It is too early to say: the planned number of prompts is not in."),
+    Verdict.BETTER: _("The raters prefer it to its parent."),
+    Verdict.WORSE: _("The raters prefer its parent."),
+    Verdict.UNDECIDED: _("The raters cannot tell it from its parent on so many prompts."),
+}
+
+METRICS = {
+    "exact match": (
+        _("Exact match"),
+        _("Share of answers with the same words as the reference; accuracy for classes."),
+    ),
+    "token F1": (_("Token F1"), _("Overlap of words with the reference, from 0 to 1.")),
+    "ROUGE-L": ("ROUGE-L", _("Longest common run of words in order with the reference, from 0 to 1.")),
+    "chrF": ("chrF", _("Overlap of runs of characters with the reference, from 0 to 100.")),
+    "BLEU": ("BLEU", _("Overlap of runs of words with the references, from 0 to 100.")),
+}
+"""Metrics against reference answers: name and meaning."""
+
+
+def why(found: Estimate | Undefined) -> str:
+    """Why a statistic is undefined; empty where it is not."""
+    return str(REASONS[found.reason]) if isinstance(found, Undefined) else ""

@@ -1,0 +1,225 @@
+"""Planned blind comparisons: what is fixed before the first outcome, who judges, and what is in."""
+
+from __future__ import annotations
+
+import pytest
+
+from annotate.models import AuditEvent, Evaluation, Generation, Membership, Purpose, Slot, User
+from annotate.services import Refused
+from annotate.services.claiming import claim, skip
+from annotate.services.comparison import Comparison, Pair, compare, may_see
+from annotate.services.gate import Verdict, verdict_of
+from annotate.services.guidelines import mark_read, publish
+from annotate.services.offers import choose_project, why_none
+from annotate.services.ondemand import make_on_demand
+from annotate.services.simulate import judge_everything
+from annotate.stats.estimate import Reason
+from annotate.stats.sequences import betting_sequence
+from tests.annotate.compared import Compared, compared, unplanned
+from tests.annotate.factory import collect_items
+from tests.annotate.keyed import member
+
+
+def prompts_of(made: Compared) -> list[int]:
+    return list(made.evaluation.items.order_by("pk").values_list("prompt", flat=True))
+
+
+@pytest.mark.django_db
+class TestPlanning:
+    def test_number_people_and_instructions_are_stored_before_anything_is_judged(self) -> None:
+        made = compared(number=3)
+        evaluation = made.evaluation
+        assert evaluation.planned == evaluation.items.count() == 3
+        assert [row.rater for row in evaluation.pool.all()] == [made.stage.bob]
+        assert evaluation.guideline == made.stage.project.guidelines.get()
+        event = AuditEvent.objects.get(action="planned")
+        assert (event.actor, event.data) == (made.stage.alice, {"planned": 3, "raters": ["bob"]})
+
+    @pytest.mark.parametrize(
+        ("leads_rate", "roles", "pool"),
+        [
+            (False, ["lead", "rater"], {"bob"}),
+            (True, ["lead", "rater"], {"alice", "bob"}),
+            (False, ["lead"], {"alice"}),
+        ],
+    )
+    def test_leads_are_in_the_pool_where_they_rate_or_nobody_else_does(
+        self, leads_rate: bool, roles: list[str], pool: set[str]
+    ) -> None:
+        made = unplanned()
+        Membership.objects.exclude(role__in=roles).delete()
+        made.draw(1, leads_rate=leads_rate)
+        assert {row.rater.username for row in made.evaluation.pool.all()} == pool
+
+    def test_prompts_are_drawn_at_random_by_the_seed(self) -> None:
+        made = unplanned(prompts=60)
+        made.draw(10, seed=1)
+        drawn = prompts_of(made)
+        assert drawn != sorted(drawn)
+        assert set(drawn) < set(made.stage.project.prompts.filter(split="test").values_list("pk", flat=True))
+
+    def test_the_number_can_be_changed_until_something_is_judged_and_then_stays_while_more_is_drawn(self) -> None:
+        made = compared(number=1)
+        made.draw(2)
+        assert made.evaluation.planned == 3
+        made.judge(made.stage.bob)
+        made.draw(1)
+        assert (made.evaluation.planned, made.evaluation.items.count()) == (3, 4)
+
+    def test_no_more_prompts_are_planned_than_there_are(self) -> None:
+        made = unplanned()
+        with pytest.raises(Refused, match="Only 4 test prompts are left"):
+            made.draw(5)
+        assert (made.draw(None), made.evaluation.planned) == (4, 4)
+        assert made.draw(None) == 0
+
+    def test_a_pair_has_no_more_slots_than_the_pool_has_people(self) -> None:
+        made = compared(overlap=3)
+        assert Slot.objects.filter(item__evaluation=made.evaluation).count() == 3
+
+    def test_who_is_not_in_the_pool_gets_none_of_the_pairs(self) -> None:
+        made = compared()
+        collect_items(made.stage)
+        dora = member(made.stage, "dora")
+        slot = claim(user=dora, project=made.stage.project)
+        assert slot is not None
+        assert slot.purpose == Purpose.COLLECT
+        pair = claim(user=made.stage.bob, project=made.stage.project)
+        assert pair is not None
+        assert pair.purpose == Purpose.EVALUATE
+
+    @pytest.mark.parametrize("random_share", [0, 1])
+    def test_who_is_not_in_the_pool_is_told_that_what_is_left_is_for_others(self, random_share: int) -> None:
+        made = compared()
+        project = made.stage.project
+        project.random_share = random_share
+        dora = member(made.stage, "dora")
+        assert choose_project(user=dora, projects=[project]) is None
+        assert choose_project(user=made.stage.bob, projects=[project]) == project
+        claim(user=made.stage.bob, project=project)
+        claim(user=made.stage.bob, project=project, ahead=True)
+        assert claim(user=dora, project=project) is None
+        assert "other people were chosen" in why_none(user=dora, project=project)
+
+    def test_what_is_left_of_a_comparison_that_is_decided_is_for_everybody(self) -> None:
+        made = compared()
+        Generation.objects.filter(pk=made.newer.pk).update(state=Generation.State.REJECTED)
+        assert claim(user=member(made.stage, "dora"), project=made.stage.project) is not None
+
+
+@pytest.mark.django_db
+class TestWhatIsIn:
+    def test_pairs_are_offered_and_count_in_the_order_of_their_draw(self) -> None:
+        made = compared()
+        for outcome in (1.0, 0.5, 0.0):
+            made.judge(made.stage.bob, outcome)
+        found = compare(made.evaluation)
+        assert found.outcomes == [1.0, 0.5, 0.0]
+        assert (found.raters, found.is_complete) == ([("bob", 3)], True)
+
+    def test_a_prompt_waits_for_an_earlier_one_that_can_still_be_judged(self) -> None:
+        made = compared()
+        slots = Slot.objects.filter(item__evaluation=made.evaluation).order_by("item")
+        Slot.objects.filter(pk=slots[0].pk).update(priority=0, lottery=0)
+        made.judge(made.stage.bob)
+        found = compare(made.evaluation)
+        assert (found.judged, found.waiting, found.outcomes) == (1, 1, [])
+
+    def test_a_prompt_that_everybody_skipped_is_passed_over_and_holds_nothing_up(self) -> None:
+        made = compared()
+        slot = claim(user=made.stage.bob, project=made.stage.project)
+        assert slot is not None
+        skip(user=made.stage.bob, slot=slot, reason="I do not know.")
+        made.judge(made.stage.bob)
+        made.judge(made.stage.bob, 0.0)
+        found = compare(made.evaluation)
+        assert (found.passed_over, found.outcomes, found.is_complete) == (1, [1.0, 0.0], True)
+
+    def test_a_prompt_counts_once_all_its_raters_have_judged_it(self) -> None:
+        made = compared(number=1, overlap=2, leads_rate=True)
+        made.judge(made.stage.bob, 1.0)
+        assert compare(made.evaluation).outcomes == []
+        made.judge(made.stage.alice, 0.5)
+        assert compare(made.evaluation).outcomes == [0.75]
+
+    def test_judgements_under_other_instructions_are_kept_apart_and_small_corrections_are_not(self) -> None:
+        made = compared()
+        project, bob, alice = made.stage.project, made.stage.bob, made.stage.alice
+        for text, must_read in (("The same, spelt right.", False), ("Prefer the shorter one.", True)):
+            version = publish(project=project, text=text, translations={}, must_read=must_read, actor=alice)
+            mark_read(user=bob, guideline=version)
+            made.judge(bob)
+        found = compare(made.evaluation)
+        assert (found.outcomes, found.apart) == ([1.0], 1)
+        made.draw(1)
+        assert made.newer.evaluations.count() == 2
+        assert (made.evaluation.guideline, made.evaluation.planned) == (version, 1)
+
+    def test_programs_are_never_mixed_with_people(self) -> None:
+        made = compared()
+        made.judge(made.stage.bob)
+        assert judge_everything(project=made.stage.project, seed=1) == 2
+        assert len(compare(made.evaluation).outcomes) == 1
+        by_program = compare(made.evaluation, kind=User.Kind.SIMULATED)
+        assert [name for name, _count in by_program.raters] == ["simulated-1"]
+        assert len(by_program.outcomes) == 2
+
+    def test_an_adjudication_by_somebody_outside_the_pool_is_left_out_and_counted(self) -> None:
+        made = compared(number=1)
+        judgement = made.judge(made.stage.bob)
+        alice = made.stage.alice
+        asked = make_on_demand(item=judgement.item, purpose=Purpose.ADJUDICATE, rater=alice, actor=None)
+        claim(user=alice, project=made.stage.project)
+        made.answer(asked, alice, 0.0)
+        found = compare(made.evaluation)
+        assert (found.outcomes, found.others) == ([], 1)
+
+    def test_the_result_is_for_raters_only_once_the_planned_number_is_in(self) -> None:
+        made = compared(number=2, leads_rate=True)
+        alice, evaluation = made.stage.alice, made.evaluation
+
+        def seen(user: User) -> bool:
+            return may_see(evaluation=evaluation, comparison=compare(evaluation), user=user)
+
+        made.judge(made.stage.bob)
+        assert (seen(alice), seen(made.stage.charlie)) == (False, True)
+        made.judge(made.stage.bob)
+        assert seen(alice)
+
+
+def of(outcomes: list[float], *, planned: int = 40, words: tuple[int, int] = (10, 10)) -> Comparison:
+    """A comparison with these outcomes, one judgement a prompt."""
+    pairs = [Pair(item, "bob", outcome, words) for item, outcome in enumerate(outcomes)]
+    return Comparison(Evaluation(planned=planned), len(outcomes), len(outcomes), pairs, outcomes, 0, 0, 0)
+
+
+class TestVerdict:
+    def test_nothing_is_said_before_the_planned_number_is_in_however_clear_it_looks(self) -> None:
+        assert verdict_of(None) == Verdict.NOT_PLANNED
+        assert verdict_of(of([])) == Verdict.TOO_EARLY
+        assert verdict_of(of([1.0] * 39)) == Verdict.TOO_EARLY
+        assert verdict_of(of([1.0] * 40)) == Verdict.BETTER
+
+    def test_bounds_that_leave_a_half_behind_decide(self) -> None:
+        assert verdict_of(of([0.0] * 40)) == Verdict.WORSE
+        assert verdict_of(of([1.0, 0.0] * 20)) == Verdict.UNDECIDED
+        assert verdict_of(of([0.5] * 40)) == Verdict.UNDECIDED
+
+    def test_bounds_are_the_betting_sequence_sized_for_the_planned_number(self) -> None:
+        outcomes = [1.0, 1.0, 0.0, 1.0] * 15
+        expected = betting_sequence(outcomes, planned=60)
+        rate = of(outcomes, planned=60).win_rate()
+        assert (rate.value, rate.low, rate.high, rate.n) == (0.75, expected.low[-1], expected.high[-1], 60)
+
+
+class TestAtEqualLength:
+    def test_answers_of_one_length_leave_the_win_rate_as_it_is(self) -> None:
+        # Without ties Bradley and Terry's strength of two models is the log-odds of the wins: 3 of 4.
+        found = of([1.0, 1.0, 0.0, 1.0] * 10).at_equal_length()
+        assert found.value == pytest.approx(0.75, abs=1e-9)
+
+    @pytest.mark.parametrize(
+        ("outcomes", "reason"), [([], Reason.NO_DATA), ([0.5] * 5, Reason.ALL_TIES), ([1.0] * 5, Reason.NOT_CONNECTED)]
+    )
+    def test_what_cannot_be_fitted_is_explained(self, outcomes: list[float], reason: Reason) -> None:
+        assert of(outcomes).at_equal_length().reason == reason  # type: ignore[union-attr]

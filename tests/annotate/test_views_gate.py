@@ -1,0 +1,196 @@
+"""The gate's report: what a lead reads, what is hidden from whom, and what a decision leaves in the trail."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from django.test import Client
+from django.urls import reverse
+from scipy import stats
+
+from annotate.models import AuditEvent, Completion, Generation, RewardModel, Signal, Snapshot
+from annotate.services import gate, promotion
+from annotate.services.snapshots import create_snapshot
+from tests.annotate.compared import Compared, compared, unplanned
+from tests.annotate.factory import collect_items, model_folder, run
+from tests.annotate.lineage import ended, judge
+
+pytestmark = pytest.mark.django_db
+
+
+def show(client: Client, made: Compared, name: str = "gate", **query: str) -> str:
+    client.force_login(made.stage.alice)
+    response = client.get(reverse(name, args=["garden", 1]), query)
+    assert response.status_code == 200
+    return re.sub(r"\s+", " ", response.content.decode())
+
+
+def reward_model(made: Compared, number: int, scores: dict[int, list[float]]) -> RewardModel:
+    """A reward model and its scores of each generation's answers to the test prompts."""
+    snapshot = Snapshot.objects.first()
+    if snapshot is None:
+        collect_items(made.stage)
+        judge(made.stage)
+        snapshot = create_snapshot(project=made.stage.project, actor=made.stage.alice)
+    trained = run(made.stage.project, "train_reward", snapshot=snapshot, **ended())
+    model = RewardModel.objects.create(
+        project=made.stage.project,
+        number=number,
+        run=trained,
+        snapshot=snapshot,
+        weights_path=str(model_folder("reward")),
+        manifest_sha256="a" * 64,
+        loss="logistic",
+        metrics={},
+    )
+    for generation, values in scores.items():
+        answers = Completion.objects.filter(
+            generation__number=generation, run__kind="evaluate", prompt__split="test"
+        ).order_by("prompt_id")
+        for answer, value in zip(answers, values, strict=True):
+            Signal.objects.create(
+                project=made.stage.project,
+                completion=answer,
+                source="reward_model",
+                version=str(number),
+                reward_model=model,
+                value=value,
+            )
+    return model
+
+
+def test_a_lead_who_judges_sees_progress_and_no_result_until_the_planned_number_is_in(client: Client) -> None:
+    made = compared(number=2, leads_rate=True)
+    made.judge(made.stage.bob)
+    html = show(client, made)
+    assert "1 of 2 planned prompts" in html
+    assert "The result is hidden from you" in html
+    for page in ("gate", "gate_live", "generation"):
+        html = show(client, made, page)
+        assert "prefer it on" not in html
+        assert "Raters prefer it" not in html
+    made.judge(made.stage.bob)
+    html = show(client, made)
+    assert "is hidden from you" not in html
+    assert "They prefer it on 100.0% of 2 test prompts" in html
+
+
+def test_a_lead_who_does_not_judge_sees_bounds_at_every_look(client: Client) -> None:
+    made = compared()
+    made.judge(made.stage.bob)
+    html = show(client, made)
+    assert "It is too early to say" in html
+    assert "They prefer it on 100.0% of 1 test prompt " in html
+
+
+def test_the_progress_that_is_polled_asks_for_the_whole_page_once_the_planned_number_is_in(client: Client) -> None:
+    made = compared(number=1)
+    client.force_login(made.stage.alice)
+    address = reverse("gate_live", args=["garden", 1])
+    assert "HX-Refresh" not in client.get(address)
+    made.judge(made.stage.bob)
+    response = client.get(address)
+    assert response["HX-Refresh"] == "true"
+    assert "hx-get" not in response.content.decode()
+
+
+def test_what_there_is_not_is_explained(client: Client) -> None:
+    made = unplanned()
+    html = show(client, made)
+    assert "No comparison by raters is planned yet" in html
+    assert "No reward model scored answers of both." in html
+    reward_model(made, 1, {0: [0, 0, 0, 0], 1: [1, 1, 2, 1]})
+    assert "Only one reward model scored these answers" in show(client, made)
+    made.draw(None)
+    assert "No prompt is in yet from these raters." in show(client, made)
+
+
+def test_all_ties_are_explained(client: Client) -> None:
+    made = compared()
+    for _n in range(3):
+        made.judge(made.stage.bob, 0.5)
+    html = show(client, made)
+    assert "They prefer it on 50.0% of 3 test prompts" in html
+    assert "All comparisons are ties." in html
+    assert "The raters cannot tell it from its parent" in html
+
+
+def test_the_base_model_has_no_report(client: Client) -> None:
+    client.force_login(compared().stage.alice)
+    assert client.get(reverse("gate", args=["garden", 0])).status_code == 404
+
+
+def test_programs_are_shown_apart_on_demand(client: Client) -> None:
+    made = compared(number=1)
+    made.judge(made.stage.bob)
+    assert "No prompt is in yet from these raters." in show(client, made, kind="simulated")
+    assert "They prefer it on 100.0% of 1 test prompt" in show(client, made, kind="nobody")
+
+
+def test_the_reward_s_change_is_paired_by_prompt(client: Client) -> None:
+    made = unplanned()
+    older, newer = [0.0, 1.0, 0.5, -0.5], [1.0, 1.5, 1.75, 0.0]
+    reward_model(made, 1, {0: older, 1: newer})
+    found = gate.report(made.newer).reward
+    expected = stats.ttest_rel(newer, older).confidence_interval()
+    assert found.change.value == 0.8125
+    assert found.change.interval == pytest.approx([expected.low, expected.high], abs=1e-9)
+    assert found.passed
+    assert ">0.8125" in show(client, made)
+
+
+def test_a_gap_between_two_reward_models_that_widens_is_out_of_bounds(client: Client) -> None:
+    made = unplanned()
+    rises = np.array([1.0, 1.25, 1.5, 1.0])
+    trained = reward_model(made, 1, {0: [0, 0, 0, 0], 1: rises.tolist()})
+    made.newer.run.reward_model = trained  # type: ignore[union-attr]
+    made.newer.run.save()  # type: ignore[union-attr]
+    reward_model(made, 2, {0: [0, 0, 0, 0], 1: (rises / 2).tolist()})
+    found = gate.report(Generation.objects.get(number=1))
+    assert (found.reward_model, found.disagreement.change.value) == (trained, rises.mean() / 2)
+    assert found.disagreement.passed is False
+    assert "the reward models drift apart" in show(client, made)
+
+
+def test_answers_that_grow_long_or_do_not_end_are_out_of_bounds() -> None:
+    made = unplanned()
+    newer = Completion.objects.filter(generation=made.newer)
+    report = gate.report(made.newer)
+    assert (report.checks["length"], report.checks["end_rate"]) == (True, True)
+    newer.update(token_count=13)
+    assert gate.report(made.newer).checks["length"] is False  # 13 for 8: more than 1.5 times
+    newer.filter(prompt=newer.filter(prompt__split="test").earliest("pk").prompt).update(finish_reason="length")
+    assert gate.report(made.newer).checks["end_rate"] is False  # one of four
+
+
+def test_the_kl_has_a_budget() -> None:
+    made = unplanned()
+    report = gate.report(made.newer)
+    assert (report.kl, report.kl_budget, report.kl_passed) == (4.75, 9.0, True)
+    made.newer.how_made["job"]["kl_target"] = 3.0
+    assert gate.report(made.newer).failed == ["kl"]
+
+
+def test_a_decision_keeps_what_was_known_when_it_was_taken_and_can_be_taken_back() -> None:
+    made = compared(number=2)
+    made.judge(made.stage.bob)
+    for decide in (promotion.promote, promotion.reject, promotion.promote):
+        decide(generation=made.newer, actor=made.stage.alice)
+    made.newer.refresh_from_db()
+    assert made.newer.state == "promoted"
+    events = AuditEvent.objects.filter(action__in=["promoted", "rejected"]).order_by("pk")
+    assert [event.action for event in events] == ["promoted", "rejected", "promoted"]
+    known = events[0].data["evidence"]
+    assert (known["verdict"], known["win_rate"], known["prompts"], known["planned"]) == ("too early", 1.0, 1, 2)
+
+
+def test_evaluating_plans_as_many_prompts_as_the_form_says(client: Client) -> None:
+    made = unplanned()
+    client.force_login(made.stage.alice)
+    sent = {"generation": "1", "planned": "2", "leads_rate": "1"}
+    client.post(reverse("launch", args=["garden", "evaluate"]), sent)
+    evaluation = made.evaluation
+    assert (evaluation.planned, evaluation.pool.count()) == (2, 2)
+    assert made.newer.runs.exclude(selection={}).get().selection == {"draw": 2}

@@ -1,0 +1,114 @@
+"""All generations side by side: strengths, the matrix, and what is kept apart or explained."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from annotate.models import Prompt, User
+from annotate.services import strengths
+from annotate.services.guidelines import mark_read, publish
+from annotate.services.simulate import judge_everything
+from annotate.services.strengths import Compared as Found
+from annotate.stats.estimate import Reason, Undefined
+from tests.annotate.compared import Compared, compared, unplanned
+
+pytestmark = pytest.mark.django_db
+
+
+def found(made: Compared, kind: str = "human", **query: int) -> Found:
+    return strengths.compared(made.stage.project, kind=kind, viewer=made.stage.alice, **query)
+
+
+def show(client: Client, made: Compared, **query: str) -> str:
+    client.force_login(made.stage.alice)
+    response = client.get(reverse("generations", args=["garden"]), query)
+    assert response.status_code == 200
+    return re.sub(r"\s+", " ", response.content.decode())
+
+
+def judged(outcomes: list[float]) -> Compared:
+    """Bob's judgements of as many test prompts."""
+    made = compared(number=len(outcomes), prompts=3 * len(outcomes))
+    for outcome in outcomes:
+        made.judge(made.stage.bob, outcome)
+    return made
+
+
+def test_strengths_are_points_above_generation_0_with_the_matrix_beside_them(client: Client) -> None:
+    made = judged([1.0, 1.0, 0.0, 1.0])
+    table = found(made)
+    assert table.numbers == [0, 1]
+    assert not isinstance(table.found.strengths, Undefined)
+    base, newer = table.found.strengths.models
+    assert (base.value, newer.n) == (0, 4)
+    assert newer.value == pytest.approx(190.8485, abs=1e-3)  # 400·log10(3 / 1)
+    assert (table.found.win_rates[1][0].value, table.found.win_rates[1][0].n) == (0.75, 4)
+    html = show(client, made)
+    assert ">191<" in html
+    assert "75.0%" in html
+    assert "There is only one rater" in html
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "reason", "words"),
+    [
+        ([], Reason.NO_DATA, "There is nothing to compute it from."),
+        ([0.5, 0.5], Reason.ALL_TIES, "All comparisons are ties."),
+        ([1.0, 1.0], Reason.NOT_CONNECTED, "Generations that can be compared with each other: 0 | 1"),
+    ],
+)
+def test_what_cannot_be_told_is_explained(client: Client, outcomes: list[float], reason: Reason, words: str) -> None:
+    made = judged(outcomes) if outcomes else unplanned()
+    table = found(made)
+    assert isinstance(table.found.strengths, Undefined)
+    assert table.found.strengths.reason == reason
+    assert words in show(client, made)
+
+
+def test_people_and_programs_are_switched_and_never_mixed(client: Client) -> None:
+    made = compared(number=4)
+    made.judge(made.stage.bob)
+    judge_everything(project=made.stage.project, seed=1)
+    assert [found(made, kind).judgements for kind in User.Kind.values] == [1, 3, 0]
+    assert "1 judgement," in show(client, made)
+    assert "3 judgements," in show(client, made, kind="simulated")
+
+
+def test_judgements_under_other_instructions_are_kept_apart_and_said(client: Client) -> None:
+    made = compared(number=2)
+    made.judge(made.stage.bob)
+    project, alice = made.stage.project, made.stage.alice
+    version = publish(project=project, text="Be brief.", translations={}, must_read=True, actor=alice)
+    mark_read(user=made.stage.bob, guideline=version)
+    made.judge(made.stage.bob, 0.0)
+    table = found(made)
+    assert (table.instructions, table.judgements, table.judged_under) == (2, 1, {1: 1, 2: 1})
+    assert found(made, instructions=1).judgements == 1
+    html = show(client, made)
+    assert "Judgements under other instructions are kept apart:" in html
+    assert "version 1</a>" in html
+
+
+def test_a_comparison_that_is_hidden_from_its_raters_is_left_out_and_said(client: Client) -> None:
+    made = compared(number=2, leads_rate=True)
+    made.judge(made.stage.bob)
+    assert (found(made).judgements, found(made).hidden) == (0, 1)
+    assert "since you are one of its raters" in show(client, made)
+    made.judge(made.stage.bob)
+    assert (found(made).judgements, found(made).hidden) == (2, 0)
+
+
+def test_answers_are_held_against_references_where_there_are_any(client: Client) -> None:
+    made = unplanned()
+    assert "appear where test prompts have them" in show(client, made)
+    prompt = made.stage.project.prompts.filter(split="test").earliest("pk")
+    answer = made.newer.completions.get(prompt=prompt)
+    Prompt.objects.filter(pk=prompt.pk).update(reference=answer.text)
+    metrics = strengths.task_metrics(made.stage.project)
+    assert (metrics[1]["exact match"].value, metrics[0]["exact match"].value) == (1, 0)
+    assert metrics[1]["exact match"].n == 1
+    assert "Exact match" in show(client, made)
