@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from policy.contract import Critic, ImproveJob
 from policy.decoder import Decoder, answer_tokens
 from rewardmodel.batching import Row
+from rewardmodel.contract import JobError
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,8 @@ class Actor(nn.Module):
         self.policy = learner()
         self.reference = None if rank else Decoder(folder, dtype=dtype, device=device)
         self.base = None if base is None else Decoder(base, dtype=dtype, device=device)
+        if self.base is not None and self.base.shares_rows != self.policy.shares_rows:
+            raise JobError(f"The base model in {base} is of another kind than the policy in {folder}.")
         own_trunk = learner() if critic == "separate" else None
         self.critic = None if critic is None else ValueHead(self.policy.hidden_size, own_trunk, device)
 

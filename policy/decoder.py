@@ -170,7 +170,7 @@ class Decoder(nn.Module):
 
     def logprobs(self, states: Tensor, targets: Tensor, temperature: float) -> Tensor:
         """Log-probability of each token of the answers given the state before it, float32 [tokens]."""
-        return TokenLogProbs.apply(states, self._head.weight, targets, temperature)  # type: ignore[no-any-return]
+        return TokenLogProbs.apply(states, self._head.weight, targets, temperature)
 
     @torch.no_grad()
     def logprobs_and_entropy(self, states: Tensor, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor]:

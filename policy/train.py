@@ -112,6 +112,8 @@ def check(run: RunDir, job: ImproveJob) -> tuple[list[Any], list[Any]]:
             f"The reward model in {job.reward_model} reads text with another tokenizer than the policy in "
             f"{job.policy}; train a reward model on this policy's base model."
         )
+    if job.base_model and load_tokenizer(job.base_model).get_vocab() != tokenizer.get_vocab():
+        raise JobError(f"The base model in {job.base_model} has other tokens than the policy in {job.policy}.")
     prompts = read_prompts(run.path)
     by_id = {prompt.prompt_id: prompt for prompt in prompts}
     unknown = [name for name in job.fixed_prompts if name not in by_id]

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from policy.contract import EngineConfig, ImproveJob, Sampling
 from policy.train import main
-from rewardmodel.chat import load_tokenizer
+from rewardmodel.chat import PLAIN_TEMPLATE, load_tokenizer, prompt_ids
 from rewardmodel.contract import JobError
 from rewardmodel.model import Settings, new_reward_model
 from rewardmodel.publish import verify
@@ -25,18 +25,21 @@ TRANSFORMERS = EngineConfig(name="transformers", dtype="float32")
 PROMPTS = [(f"p{i}", split, f"Say {i}") for i, split in enumerate(["train"] * 5 + ["dev", "test"])]
 
 
-@pytest.fixture(scope="module")
-def reward_model(tiny_model, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models") / "reward"
+def save_reward_model(base, folder):
     model = new_reward_model(
-        load_tokenizer(tiny_model),
-        Settings(base_model=str(tiny_model), loss="logistic", max_tokens=64),
+        load_tokenizer(base),
+        Settings(base_model=str(base), loss="logistic", max_tokens=64),
         dtype=torch.float32,
         device=torch.device("cpu"),
         seed=0,
     )
     model.save(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def reward_model(tiny_model, tmp_path_factory):
+    return save_reward_model(tiny_model, tmp_path_factory.mktemp("models") / "reward")
 
 
 def improve_job(policy, reward, **changes) -> ImproveJob:
@@ -177,6 +180,7 @@ def test_only_training_prompts_are_practised_on(tiny_model, reward_model, tmp_pa
         ({"policy": "/nowhere"}, PROMPTS, "/nowhere is not a model folder: it holds no config.json."),
         ({"reward_model": "/nowhere"}, PROMPTS, "/nowhere is not a model folder: it holds no config.json."),
         ({}, PROMPTS[5:], "None of the prompts belongs to the split train"),
+        ({"device": "cuda:7"}, PROMPTS, "There is no device 'cuda:7' on this machine."),
         ({"fixed_prompts": ["p99"]}, PROMPTS, "fixed_prompts names p99, which is not among the prompts"),
         (
             {},
@@ -196,12 +200,16 @@ def test_a_job_that_cannot_run_is_refused_before_anything_is_loaded(
     assert progress_of(run_dir) == []
 
 
-def test_a_policy_without_a_chat_template_is_refused(reward_model, tmp_path):
+def test_a_policy_without_a_chat_template_is_improved_with_the_plain_one(tmp_path):
     silent = make_model(tmp_path / "silent")
     (silent / "chat_template.jinja").unlink()
-    run_dir = write_run(tmp_path / "run", "improve", improve_job(silent, reward_model), PROMPTS)
-    with open_run(run_dir, 1) as run, pytest.raises(JobError, match="has no chat template"):
+    chat = [{"role": "user", "content": "Hi"}]
+    assert load_tokenizer(silent).decode(prompt_ids(load_tokenizer(silent), chat)) == "User: Hi\n\nAssistant:"
+    job = improve_job(silent, save_reward_model(silent, tmp_path / "reward"))
+    run_dir = write_run(tmp_path / "run", "improve", job, PROMPTS)
+    with open_run(run_dir, 1) as run:
         main(run)
+    assert AutoTokenizer.from_pretrained(run_dir / "output" / "model").chat_template == PLAIN_TEMPLATE
 
 
 def test_a_reward_model_with_another_tokenizer_is_refused(tiny_model, reward_model, tmp_path):
@@ -218,6 +226,14 @@ def test_a_reward_model_with_another_tokenizer_is_refused(tiny_model, reward_mod
     [
         ({"sampling": Sampling(top_p=0.9)}, "PPO samples with top_p 1"),
         ({"samples_per_prompt": 1}, "prompt_baseline needs samples_per_prompt of at least 2"),
+        ({"samples_per_prompt": 1, "advantage": "grpo"}, "advantage grpo needs samples_per_prompt of at least 2"),
+        ({"lora_rank": 0}, "A learning_rate of 0.0004 is for adapters: training all weights"),
+        (
+            {"lora_rank": 0, "learning_rate": 1e-5, "critic": "separate"},
+            "A value_learning_rate of 0.0002 is for adapters",
+        ),
+        ({"lora_rank": -1}, "lora_rank must not be negative"),
+        ({"kl_limit": 0.0}, "kl_limit must be positive"),
         ({"minibatches": 100}, "minibatches must not exceed the answers of one update"),
         ({"learning_rate": 0.0}, "learning_rate must be positive"),
     ],
