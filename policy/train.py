@@ -31,13 +31,11 @@ def main(run: RunDir) -> None:
     """Run the job that a run directory describes."""
     job: ImproveJob = settled(run, read_spec(run.path, {"improve": ImproveJob}))
     prompts, shown = check(run, job)
-    if job.other_reward_model is not None:
-        check_same_text(job.policy, job.other_reward_model)
 
     import torch
     from transformers.utils import logging
 
-    from policy.actor import Actor
+    from policy.actor import actor_of
     from policy.ppo import improve
     from policy.rollout import TokenPrompt
     from policy.watch import Watch
@@ -65,18 +63,10 @@ def main(run: RunDir) -> None:
             other = load_reward_model(Path(job.other_reward_model), dtype=job.dtype, device=device)
             reward.other = other.score
         run.progress("load", message="Loading the policy")
-        actor = Actor(
-            parent,
-            rank=job.lora_rank,
-            alpha=job.lora_alpha,
-            layers=job.lora_layers,
-            dtype=resolve_dtype(job.dtype, device),
-            device=device,
-            seed=job.seed,
-        )
+        actor = actor_of(job, resolve_dtype(job.dtype, device), device)
         engine.wait_until_ready(report)
         loaded = time.monotonic()
-        history = improve(
+        state = improve(
             run,
             job,
             actor,
@@ -86,16 +76,18 @@ def main(run: RunDir) -> None:
             [TokenPrompt(prompt, ids) for prompt, ids in shown],
         )
         trained = time.monotonic()
+    except JobError as problem:
+        raise JobError(f"{problem}\n{_what_is_kept(run)}") from None
     finally:
         engine.close()
     run.progress("publish", message="Writing the improved policy")
-    manifest = publish(run.path / "output" / "model", actor.publish_merged)
+    manifest = publish(run.path / "output" / "model", lambda folder: actor.policy.publish(folder, state.exact()))
     run.finish(
         {
             "kind": "improve",
             "model": "output/model",
             "manifest_sha256": manifest,
-            "metrics": {"updates": history},
+            "metrics": {"updates": state.history, "ended_by_kl": len(state.history) < job.updates},
             "seconds": {
                 "load": round(loaded - began, 2),
                 "ppo": round(trained - loaded, 2),
@@ -119,19 +111,26 @@ def settled(run: RunDir, job: ImproveJob) -> ImproveJob:
     return replace(job, updates=step_of(checkpoint))
 
 
+def _what_is_kept(run: RunDir) -> str:
+    """What a training that failed can go on from."""
+    checkpoint = run.latest_checkpoint()
+    if checkpoint is None:
+        return "No update was finished, so there is nothing to go on from."
+    return f"The policy after update {step_of(checkpoint)} is kept: the run can be resumed from there."
+
+
 def check(run: RunDir, job: ImproveJob) -> tuple[list[Any], list[Any]]:
     """Refuse a job that cannot be run, before anything heavy is loaded.
 
     :returns: the training prompts and the prompts to show, each with its token ids.
     :raises JobError: saying what is wrong.
     """
+    check_same_text(job.policy, job.reward_model)
+    if job.other_reward_model is not None:
+        check_same_text(job.policy, job.other_reward_model)
     tokenizer = load_tokenizer(job.policy)
-    scored_with = load_tokenizer(job.reward_model)
-    if scored_with.get_vocab() != tokenizer.get_vocab() or scored_with.chat_template != tokenizer.chat_template:
-        raise JobError(
-            f"The reward model in {job.reward_model} reads text with another tokenizer than the policy in "
-            f"{job.policy}; train a reward model on this policy's base model."
-        )
+    if job.base_model and load_tokenizer(job.base_model).get_vocab() != tokenizer.get_vocab():
+        raise JobError(f"The base model in {job.base_model} has other tokens than the policy in {job.policy}.")
     prompts = read_prompts(run.path)
     by_id = {prompt.prompt_id: prompt for prompt in prompts}
     unknown = [name for name in job.fixed_prompts if name not in by_id]

@@ -156,7 +156,7 @@ def latest_reward_model(project: Project) -> RewardModel:
 
 
 def _updates(project: Project, wish: Wish, prompts: int, generation: Generation) -> Settings:
-    """What is PPO's own: how many updates, the prompts that are shown, and who watches."""
+    """What is PPO's own: how many updates, the prompts that are shown, who watches, the base model of the second KL."""
     per_update = min(prompts, wish.settings.get("prompts_per_update", ImproveJob.prompts_per_update))
     answers = per_update * wish.settings.get("samples_per_prompt", ImproveJob.samples_per_prompt)
     values: Settings = {"prompts_per_update": per_update, "fixed_prompts": _shown(project, wish.tags)}
@@ -164,6 +164,9 @@ def _updates(project: Project, wish: Wish, prompts: int, generation: Generation)
         values["updates"] = math.ceil(wish.samples / answers)
     if wish.method != Method.PPO:
         values["advantage"] = wish.method.value
+    if generation.number > 0:
+        base = project.generations.get(number=0)
+        values["base_model"] = str(files.check_model_folder(base.weights_path))
     if wish.other_reward_model is not None:
         values["other_reward_model"] = str(files.located(wish.other_reward_model.weights_path))
     return values

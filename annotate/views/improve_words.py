@@ -149,6 +149,15 @@ MORE = (
         POLICY_GRADIENT,
     ),
     Setting(
+        "kl_limit",
+        _("KL at which it stops"),
+        _("Nats an answer: beyond it no further update is made, and the last policy below it is the result."),
+        0.01,
+        10_000,
+        False,
+        POLICY_GRADIENT,
+    ),
+    Setting(
         "beta",
         _("β of DPO"),
         _("How dear it is to move away from the parent; a smaller one lets the policy move further."),
