@@ -166,9 +166,7 @@ def test_a_score_that_is_no_number_ends_the_run_with_a_sentence(tiny_model, rewa
         run_best(_prepared(tmp_path / "run", best_job(tiny_model, reward_model)))
 
 
-def test_vllm_draws_the_answers_and_takes_the_published_weights(
-    tiny_model, reward_model, tmp_path, vllm_engine
-):
+def test_vllm_draws_the_answers_and_takes_the_published_weights(tiny_model, reward_model, tmp_path, vllm_engine):
     """SFT, DPO and best-of-n publish by one function."""
     engine = EngineConfig(name="vllm", dtype="float32", kv_cache_bytes=1 << 26, max_sequences=16)
     run_dir = _prepared(tmp_path / "run", best_job(tiny_model, reward_model, epochs=1, engine=engine))
