@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from annotate.services import background, execute, figures, import_stages, runs, standing, uploaded
+from annotate.services import aggregates, background, execute, figures, import_stages, runs, standing, uploaded
 from annotate.services.archive import shelf
 from annotate.services.sweep import sweep as find_unattended
 
@@ -46,6 +46,7 @@ def make(pk: int) -> None:
 
 @shared_task(name="annotate.tasks.count")
 def count() -> None:
-    """Count the projects whose last count is old, and measure their raters."""
+    """Count the projects whose last count is old, measure their raters, and take their statistics."""
     standing.count_again()
     figures.measure_again()
+    aggregates.take_again()

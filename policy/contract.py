@@ -44,6 +44,7 @@ COMPLETION_COLUMNS = {
     "engine": "string: vllm, transformers or openai",
     "engine_version": "string",
     "score": "float64: reward model's score, null where none was asked for",
+    "other_score": "float64: score by the other reward model, null where there is none",
 }
 
 
@@ -155,6 +156,8 @@ class EvaluateJob:
     """``{"generation": number, "path": folder}`` for each model, in order."""
     reward_model: str | None = None
     """Folder of the reward model that scores the answers; None scores nothing."""
+    other_reward_model: str | None = None
+    """Folder of another one, of another seed: where its scores fall behind, the policy learned to please the first."""
     samples: int = 8
     """Answers of each model to each prompt."""
     first_sample: int = 0

@@ -28,6 +28,7 @@ COMPLETION_SCHEMA = pa.schema(
         "engine": pa.string(),
         "engine_version": pa.string(),
         "score": pa.float64(),
+        "other_score": pa.float64(),
     }
 )
 

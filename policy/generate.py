@@ -13,23 +13,19 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from policy.commandline import run_from_command_line
 from policy.contract import EvaluateJob, GenerateJob
 from policy.data import Prompt, Shards, read_prompts
 from policy.engines.base import Completion, Engine, Request, check_length, make_request, start_engine
 from policy.reporting import Reporter
+from policy.scoring import Scoring
 from rewardmodel.chat import load_tokenizer, prompt_ids
 from rewardmodel.contract import read_spec
 from rewardmodel.rundir import RunDir
-
-if TYPE_CHECKING:
-    from rewardmodel.model import RewardModel
-
-SCORES_AT_ONCE = 32
 
 Row = dict[str, Any]
 
@@ -39,11 +35,12 @@ def main(run: RunDir) -> None:
     job: GenerateJob | EvaluateJob = read_spec(run.path, {"generate": GenerateJob, "evaluate": EvaluateJob})
     prompts = read_prompts(run.path)
     if isinstance(job, GenerateJob):
-        answering = Answering(run, job, prompts, [(job.generation, Path(job.model))], None, job.prompts_per_shard)
+        answering = Answering(run, job, prompts, [(job.generation, Path(job.model))], {}, job.prompts_per_shard)
         run.finish({"kind": "generate", **answering.run()})
     else:
         models = [(model["generation"], Path(model["path"])) for model in job.models]
-        answering = Answering(run, job, prompts, models, job.reward_model, len(prompts))
+        reward_models = {"score": job.reward_model, "other_score": job.other_reward_model}
+        answering = Answering(run, job, prompts, models, reward_models, len(prompts))
         run.finish({"kind": "evaluate", **answering.run()})
 
 
@@ -56,24 +53,23 @@ class Answering:
         job: GenerateJob | EvaluateJob,
         prompts: list[Prompt],
         models: list[tuple[int, Path]],
-        reward_model: str | None,
+        reward_models: Mapping[str, str | None],
         prompts_per_shard: int,
     ) -> None:
         """Find what earlier attempts published and what is left to do.
 
         :param models: number and folder of each generation.
-        :param reward_model: folder of the reward model that scores the answers, or None.
+        :param reward_models: folders of the reward models that score the answers, by the column of the scores.
         :raises JobError: when a model cannot answer a prompt.
         """
         self._run = run
         self._reporter = Reporter(run)
         self._job = job
         self._messages = {prompt.prompt_id: prompt.messages for prompt in prompts}
-        self._reward_model_folder = reward_model
-        self._reward_model: RewardModel | None = None
+        self._scoring = Scoring(run, reward_models)
         self._prompts_per_shard = prompts_per_shard
         self._samples = range(job.first_sample, job.first_sample + job.samples)
-        self._seconds = {"load": 0.0, "generate": 0.0, "score": 0.0}
+        self._seconds = {"load": 0.0, "generate": 0.0}
         self._tokens = 0
         self._trouble = ""
         self._shards = Shards(run.path)
@@ -153,12 +149,11 @@ class Answering:
                 _row(engine, generation, prompt_id, sample, request.seed, completion)
                 for sample, request, completion in zip(self._samples, requests[prompt_id], completions, strict=True)
             ]
-            if self._reward_model_folder is None and len(unpublished) >= size * len(self._samples):
+            if not self._scoring and len(unpublished) >= size * len(self._samples):
                 self._publish(unpublished)
                 unpublished = []
                 size = next(sizes)
-        if self._reward_model_folder is not None:
-            self._score(self._reward_model_folder, unpublished)
+        self._scoring.fill(unpublished, self._messages)
         if unpublished:
             self._publish(unpublished)
 
@@ -192,29 +187,6 @@ class Answering:
             self._run.progress("generate", self._done, self._total, message=trouble)
             self._trouble = trouble
 
-    def _score(self, folder: str, rows: list[Row]) -> None:
-        """Fill the rows' scores, a few answers at a time so that progress shows."""
-        if self._reward_model is None:
-            self._reward_model = self._load_reward_model(folder)
-        began = time.monotonic()
-        for start in range(0, len(rows), SCORES_AT_ONCE):
-            self._run.stop_if_asked()
-            part = rows[start : start + SCORES_AT_ONCE]
-            scores = self._reward_model.score([(self._messages[row["prompt_id"]], row["text"]) for row in part])
-            for row, score in zip(part, scores.tolist(), strict=True):
-                row["score"] = score
-            self._run.progress("score", start + len(part), len(rows))
-        self._seconds["score"] += _since(began)
-
-    def _load_reward_model(self, folder: str) -> RewardModel:
-        from rewardmodel.model import load_reward_model
-
-        began = time.monotonic()
-        self._run.progress("load", message="Loading the reward model")
-        model = load_reward_model(Path(folder), dtype="auto", device="auto")
-        self._seconds["load"] += _since(began)
-        return model
-
     def _publish(self, rows: list[Row]) -> None:
         shard = self._shards.publish(rows)
         self._run.progress("generate", self._done, self._total, shard=shard, sha256=self._shards.sha256(shard))
@@ -229,7 +201,11 @@ class Answering:
                 "generations": _summaries(rows),
                 "tokens_per_second": round(self._tokens / generate, 1) if generate else None,
             },
-            "seconds": {stage: round(seconds, 2) for stage, seconds in self._seconds.items()},
+            "seconds": {
+                "load": round(self._seconds["load"] + self._scoring.seconds["load"], 2),
+                "generate": round(generate, 2),
+                "score": round(self._scoring.seconds["score"], 2),
+            },
             "versions": {row["engine"]: row["engine_version"] for row in rows},
         }
 
@@ -247,6 +223,7 @@ def _row(engine: Engine, generation: int, prompt_id: str, sample: int, seed: int
         "engine": engine.name,
         "engine_version": engine.version,
         "score": None,
+        "other_score": None,
     }
 
 

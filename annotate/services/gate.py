@@ -16,6 +16,7 @@ from django.db.models import Avg, Case, FloatField, QuerySet, Value, When
 from annotate.models import Completion, Generation, RewardModel, Signal, Split, User
 from annotate.services.comparison import Comparison, compare
 from annotate.services.measure import last_kl
+from annotate.services.scorers import scorers
 from annotate.stats.estimate import Estimate, Undefined
 from annotate.stats.intervals import mean_interval
 
@@ -62,7 +63,7 @@ class Report:
     other_model: RewardModel | None
     reward: Beside
     disagreement: Beside
-    """How much higher the first of the two models scores answers than the other."""
+    """How much higher the first of the two models scores an answer than the other."""
     length: Beside
     """Tokens an answer."""
     end_rate: Beside
@@ -94,12 +95,11 @@ def report(generation: Generation, *, kind: str = User.Kind.HUMAN) -> Report:
 
     :param kind: whose comparisons count.
     """
-    scorers = _scorers(generation)
-    scores = [_scores(generation, model) for model in scorers]
-    reward = _beside(generation, scores[0] if scores else {})
-    gap = _difference(*scores) if len(scores) == 2 else {}
-    disagreement = _beside(generation, gap)
     answers = _answers(generation)
+    scored = RewardModel.objects.filter(signals__completion__in=answers).distinct().select_related("run")
+    first, other = scorers(generation, scored)
+    reward = _beside(generation, _scores(generation, first) if first else {})
+    disagreement = _beside(generation, _gap(generation, first, other) if first and other else {})
     ended = Avg(Case(When(finish_reason="stop", then=Value(1.0)), default=Value(0.0), output_field=FloatField()))
     length = _beside(generation, _means(answers, "prompt", "generation", Avg("token_count")))
     end_rate = _beside(generation, _means(answers, "prompt", "generation", ended))
@@ -107,8 +107,8 @@ def report(generation: Generation, *, kind: str = User.Kind.HUMAN) -> Report:
     comparison = latest_comparison(generation, kind=kind)
     return Report(
         generation=generation,
-        reward_model=scorers[0] if scorers else None,
-        other_model=scorers[1] if len(scorers) == 2 else None,
+        reward_model=first,
+        other_model=other,
         reward=_judged(reward, reward.change.low is not None and reward.change.low > 0),
         disagreement=_judged(disagreement, not (disagreement.change.low is not None and disagreement.change.low > 0)),
         length=_judged(length, _is_near(length)),
@@ -161,15 +161,6 @@ def _answers(generation: Generation) -> QuerySet[Completion]:
     return Completion.objects.filter(generation__in=pair, run__kind="evaluate", prompt__split=Split.TEST)
 
 
-def _scorers(generation: Generation) -> list[RewardModel]:
-    """The reward model of the training, or the newest that scored the answers, and then another that did, if any."""
-    found = list(
-        RewardModel.objects.filter(signals__completion__in=_answers(generation)).distinct().order_by("-number")
-    )
-    trained = generation.run.reward_model_id if generation.run else None
-    return sorted(found, key=lambda model: model.pk != trained)[:2]
-
-
 def _scores(generation: Generation, model: RewardModel) -> ByPrompt:
     signals = Signal.objects.filter(reward_model=model, completion__in=_answers(generation))
     return _means(signals, "completion__prompt", "completion__generation", Avg("value"))
@@ -183,15 +174,16 @@ def _means(rows: QuerySet[Any], prompt: str, generation: str, mean: Avg) -> ByPr
     return found
 
 
-def _difference(first: ByPrompt, second: ByPrompt) -> ByPrompt:
-    return {
-        generation: {
-            prompt: value - second[generation][prompt]
-            for prompt, value in values.items()
-            if prompt in second.get(generation, {})
-        }
-        for generation, values in first.items()
-    }
+def _gap(generation: Generation, first: RewardModel, other: RewardModel) -> ByPrompt:
+    """How much higher the first one scores the answers that both scored."""
+    signals = Signal.objects.filter(completion__in=_answers(generation))
+    others = dict(signals.filter(reward_model=other).values_list("completion", "value"))
+    columns = ("completion", "completion__generation", "completion__prompt", "value")
+    gaps: dict[int, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for answer, of, prompt, value in signals.filter(reward_model=first).values_list(*columns):
+        if answer in others:
+            gaps[of][prompt].append(value - others[answer])
+    return {of: {prompt: sum(v) / len(v) for prompt, v in by_prompt.items()} for of, by_prompt in gaps.items()}
 
 
 def _beside(generation: Generation, means: ByPrompt) -> Beside:

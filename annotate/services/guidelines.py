@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,3 +56,18 @@ def publish(
         must_read=must_read,
         created_by=actor,
     )
+
+
+def to_be_read(project: Project) -> list[int]:
+    """Numbers of the versions that raters had to read, in order."""
+    return list(project.guidelines.filter(must_read=True).order_by("number").values_list("number", flat=True))
+
+
+def version_in_force(guideline: GuidelineVersion | None, versions: Sequence[int]) -> int:
+    """The version under which somebody judged, 0 for none; small corrections since are the same instructions.
+
+    :param guideline: the version that they had read.
+    :param versions: those that had to be read.
+    """
+    known = bisect_right(versions, guideline.number) if guideline else 0
+    return versions[known - 1] if known else 0

@@ -80,8 +80,9 @@ def shard(run: Run, name: str, sha256: str) -> None:
 
 
 def _register_scores(run: Run, rows: list[dict[str, Any]], generations: dict[int, Generation]) -> None:
-    scored = [row for row in rows if row["score"] is not None]
-    if not scored or run.reward_model is None:
+    other = run.project.reward_models.filter(number=run.selection.get("other_reward_model")).first()
+    by_column = {"score": run.reward_model, "other_score": other}
+    if not any(by_column.values()):
         return
     found = Completion.objects.filter(run=run).only("generation_id", "prompt_id", "sample")
     ids = {(c.generation_id, c.prompt_id, c.sample): c.pk for c in found}
@@ -91,12 +92,15 @@ def _register_scores(run: Run, rows: list[dict[str, Any]], generations: dict[int
                 project=run.project,
                 completion_id=ids[generations[row["generation"]].pk, int(row["prompt_id"]), row["sample"]],
                 source="reward_model",
-                version=str(run.reward_model.number),
-                reward_model=run.reward_model,
+                version=str(model.number),
+                reward_model=model,
                 run=run,
-                value=row["score"],
+                value=row[column],
             )
-            for row in scored
+            for column, model in by_column.items()
+            if model is not None
+            for row in rows
+            if row.get(column) is not None
         ),
         ignore_conflicts=True,
     )

@@ -20,6 +20,7 @@ from annotate.models import Generation, Project, RewardModel, Run, Snapshot, Spl
 from annotate.services import Conflict, Refused, audit, evaluations, files, space, uncertainty
 from annotate.services.generations import serving
 from annotate.services.recipe import Recipe
+from annotate.services.scorers import scorers, unused_seed
 from annotate.services.snapshots import create_snapshot
 from policy.contract import EvaluateJob, GenerateJob, ImproveJob, Sampling
 from rewardmodel.contract import JobError, RewardJob, ScoreJob, parse_job
@@ -84,7 +85,7 @@ def launch_train_reward(
     project: Project,
     actor: User | None,
     snapshot: Snapshot | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     settings: Settings | None = None,
     kinds: Sequence[str] = (User.Kind.HUMAN,),
     ring: bool = True,
@@ -94,6 +95,7 @@ def launch_train_reward(
     Where a worker carries it out, the open items are then scored.
 
     :param snapshot: what to learn from; the judgements as they are now when None.
+    :param seed: one that no reward model of the project had, when None.
     :param kinds: whose judgements that takes.
     :raises Refused: when there are no comparisons to learn from.
     """
@@ -104,6 +106,8 @@ def launch_train_reward(
         if not snapshot.counts.get("pairs_train"):
             raise Refused(_("There are no comparisons on training prompts yet: rate more items, then try again."))
         longest = min(RewardJob.max_tokens, files.context_length(model) or RewardJob.max_tokens)
+        if seed is None:
+            seed = unused_seed(project)
         values = {"base_model": str(model), "max_tokens": longest, "seed": seed, **(settings or {})}
         job = _job(RewardJob, values)
         return _launch(
@@ -189,10 +193,11 @@ def launch_evaluate(
     if not project.prompts.filter(split=Split.TEST).exists():
         raise Refused(_("There are no test prompts: import some first."))
     pair = [generation.parent, generation]
-    reward_model = project.reward_models.order_by("-number").first()
+    reward_model, other = scorers(generation, project.reward_models.select_related("run"))
     values: Settings = {
         "models": [{"generation": g.number, "path": str(files.check_model_folder(g.weights_path))} for g in pair],
         "reward_model": str(files.located(reward_model.weights_path)) if reward_model else None,
+        "other_reward_model": str(files.located(other.weights_path)) if other else None,
         "first_sample": max(_next_sample(g) for g in pair),
         "sampling": _sampling(project, seed),
         "engine": _engine(),
@@ -208,7 +213,7 @@ def launch_evaluate(
             ring=ring,
             generation=generation,
             reward_model=reward_model,
-            selection={"draw": number},
+            selection={"draw": number} | ({"other_reward_model": other.number} if other else {}),
         )
 
 

@@ -1,40 +1,29 @@
 """How all generations of a project compare: strengths from blind comparisons, and what was measured of each alone.
 
 People, simulated raters and AI judges are never measured together, nor are judgements under different instructions.
+Whoever judges in a comparison that is under way sees the statistics without any that is.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from django.db.models import Avg, Exists, F, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q
 
-from annotate.models import (
-    Completion,
-    Criterion,
-    EvaluationRater,
-    JudgementRevision,
-    Project,
-    Purpose,
-    RewardModel,
-    Score,
-    Signal,
-    Split,
-    User,
-)
-from annotate.services.comparison import compare, may_see
-from annotate.services.measure import outcome_of
+from annotate.models import EvaluationRater, JudgementRevision, Project, Purpose, User
+from annotate.services import alone
+from annotate.services.comparison import compare
+from annotate.services.guidelines import to_be_read, version_in_force
+from annotate.services.measure import last_kl, outcome_of
 from annotate.services.ondemand import counted_revisions
-from annotate.stats.estimate import Estimate, Undefined
-from annotate.stats.generations import Generations, generation_table
-from annotate.stats.intervals import mean_interval
-from annotate.stats.texts import text_metrics
-from annotate.stats.winrates import two_way_mean
+from annotate.stats.estimate import Estimate, Undefined, from_plain, to_plain
+from annotate.stats.generations import generation_table
 
 Value = Estimate | Undefined
+Plain = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -43,61 +32,142 @@ class Compared:
 
     numbers: list[int]
     """Of the generations: those that were compared, and 0."""
-    found: Generations
+    strengths: list[Value] | Undefined
+    """In points of 400·log10 above generation 0."""
+    win_rates: list[list[Value]]
+    """The row's against the column's; n counts prompts."""
+    scores: dict[int, dict[int, Value]]
+    """Mean scores by the numbers of criterion and generation."""
     judgements: int
     raters: int
-    instructions: int | None
-    """Version that its raters had to read; None where there is none."""
-    judged_under: dict[int | None, int]
+    instructions: int
+    """Version that its raters had to read; 0 where there is none."""
+    judged_under: dict[int, int]
     """Judgements by the instructions under which they were given."""
     hidden: int
     """Comparisons that are under way, whose result the viewer must not see."""
 
 
-def compared(project: Project, *, kind: str, viewer: User, instructions: int | None = None) -> Compared:
-    """Compare the generations.
+def take(project: Project) -> Plain:
+    """Compare the generations by the judgements of each kind of raters, and measure each alone."""
+    under_way = _under_way(project)
+    return {
+        "under_way": under_way,
+        "kinds": {
+            kind: {"whole": _by_version(project, kind, []), "without": _by_version(project, kind, under_way)}
+            if kind == User.Kind.HUMAN and under_way
+            else {"whole": _by_version(project, kind, [])}
+            for kind in User.Kind.values
+        },
+        "alone": _alone(project),
+    }
+
+
+def compared(data: Plain, *, kind: str, viewer: User, instructions: int | None = None) -> Compared:
+    """What may be shown to somebody of what :func:`take` found.
 
     :param kind: whose judgements count.
     :param instructions: version under which they were given; the newest with judgements when None.
     """
-    hidden = _hidden_from(viewer, project) if kind == User.Kind.HUMAN else []
-    versions = _must_read(project)
-    by_version: dict[int | None, list[JudgementRevision]] = defaultdict(list)
-    for revision in _revisions(project, kind, hidden):
-        by_version[_version_of(revision, versions)].append(revision)
-    counts = {version: len(of_version) for version, of_version in by_version.items()}
+    of_kind = data["kinds"][kind]
+    judges = EvaluationRater.objects.filter(evaluation__in=data["under_way"], rater=viewer)
+    hides = "without" in of_kind and judges.exists()
+    by_version = {int(v): found for v, found in of_kind["without" if hides else "whole"].items()}
+    counts = {version: found["judgements"] for version, found in by_version.items() if found["judgements"]}
     if instructions not in counts:
-        instructions = max(counts, key=lambda version: version or 0, default=None)
-    first, second, outcomes, prompts, raters = _comparisons(by_version.get(instructions, []))
+        instructions = max(counts or by_version)
+    found = by_version[instructions]
+    strengths = found["strengths"]
+    return Compared(
+        numbers=found["numbers"],
+        strengths=_undefined(strengths) if "reason" in strengths else [from_plain(m) for m in strengths["models"]],
+        win_rates=[[from_plain(cell) for cell in row] for row in found["win_rates"]],
+        scores={int(of): by_number(cells) for of, cells in found["scores"].items()},
+        judgements=found["judgements"],
+        raters=found["raters"],
+        instructions=instructions,
+        judged_under=counts,
+        hidden=len(data["under_way"]) if hides else 0,
+    )
+
+
+def by_number(cells: Mapping[str, Plain]) -> dict[int, Value]:
+    """Values by the number of the generation."""
+    return {int(number): from_plain(cell) for number, cell in cells.items()}
+
+
+def _undefined(plain: Plain) -> Undefined:
+    found = from_plain(plain)
+    assert isinstance(found, Undefined)
+    return found
+
+
+def _under_way(project: Project) -> list[int]:
+    """Comparisons whose planned number of prompts is not in."""
+    planned = project.evaluations.select_related("guideline")
+    return [evaluation.pk for evaluation in planned if not compare(evaluation).is_complete]
+
+
+def _by_version(project: Project, kind: str, hidden: Sequence[int]) -> Plain:
+    versions = to_be_read(project)
+    revisions: dict[int, list[JudgementRevision]] = defaultdict(list)
+    for revision in _revisions(project, kind, hidden):
+        revisions[version_in_force(revision.guideline, versions)].append(revision)
+    return {
+        str(version): {
+            **_compare(of_version),
+            "scores": {
+                of: _plain(cells)
+                for of, cells in alone.scores(project, kind=kind, instructions=version, hidden=hidden).items()
+            },
+        }
+        for version, of_version in (revisions or {max(versions, default=0): []}).items()
+    }
+
+
+def _compare(revisions: Sequence[JudgementRevision]) -> Plain:
+    first, second, outcomes, prompts, raters = _comparisons(revisions)
     numbers = sorted({0, *first, *second})
     place = {number: n for n, number in enumerate(numbers)}
-    several = len(set(raters)) > 1
     found = generation_table(
         [place[number] for number in first],
         [place[number] for number in second],
         outcomes,
         generations=len(numbers),
         prompts=prompts,
-        raters=raters if several else None,
+        raters=raters if len(set(raters)) > 1 else None,
     )
-    return Compared(numbers, found, len(first), len(set(raters)), instructions, counts, len(hidden))
+    ladder = found.strengths
+    return {
+        "numbers": numbers,
+        "strengths": to_plain(ladder)
+        if isinstance(ladder, Undefined)
+        else {"models": [to_plain(model) for model in ladder.models]},
+        "win_rates": [[to_plain(cell) for cell in row] for row in found.win_rates],
+        "judgements": len(first),
+        "raters": len(set(raters)),
+        "scores": {},
+    }
 
 
-def _hidden_from(viewer: User, project: Project) -> list[int]:
-    theirs = project.evaluations.filter(pool__rater=viewer).select_related("guideline")
-    return [e.pk for e in theirs if not may_see(evaluation=e, comparison=compare(e), user=viewer)]
+def _alone(project: Project) -> Plain:
+    """Beside scores, which are somebody's."""
+    model, rewards = alone.rewards(project)
+    kls = {generation.number: last_kl(generation) for generation in project.generations.all()}
+    return {
+        "reward_model": model,
+        "rewards": _plain(rewards),
+        "perplexities": _plain(alone.perplexities(project)),
+        "metrics": {
+            number: {name: to_plain(value) for name, value in found.items()}
+            for number, found in alone.task_metrics(project).items()
+        },
+        "kls": {number: kl for number, kl in kls.items() if kl is not None},
+    }
 
 
-def _must_read(project: Project) -> list[int]:
-    return list(project.guidelines.filter(must_read=True).order_by("number").values_list("number", flat=True))
-
-
-def _version_of(revision: JudgementRevision, versions: Sequence[int]) -> int | None:
-    """The version that its rater had to read; small corrections since are the same instructions."""
-    if revision.guideline is None:
-        return None
-    known = bisect_right(versions, revision.guideline.number)
-    return versions[known - 1] if known else None
+def _plain(cells: Mapping[int, Value]) -> dict[int, Plain]:
+    return {number: to_plain(value) for number, value in cells.items()}
 
 
 def _revisions(project: Project, kind: str, hidden: Sequence[int]) -> list[JudgementRevision]:
@@ -132,83 +202,3 @@ def _comparisons(
             rows.append((newer.number, older.number, result, judgement.item.prompt_id, judgement.rater_id))
     columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _n in range(5)]
     return columns[0], columns[1], columns[2], columns[3], columns[4]
-
-
-def scores(project: Project, *, kind: str, instructions: int | None) -> dict[Criterion, dict[int, Value]]:
-    """Mean score of each generation's answers by criterion; the interval is for such prompts and raters.
-
-    :param instructions: version under which they were given.
-    """
-    rows = Score.objects.filter(
-        revision__judgement__slot__project=project,
-        revision__judgement__slot__purpose__in=[Purpose.COLLECT, Purpose.EVALUATE],
-        revision__judgement__rater__kind=kind,
-        revision__number=F("revision__judgement__version"),
-        completion__generation__isnull=False,
-    )
-    if instructions is not None:
-        later = [number for number in _must_read(project) if number > instructions]
-        rows = rows.filter(revision__guideline__number__gte=instructions)
-        rows = rows.filter(revision__guideline__number__lt=later[0]) if later else rows
-    columns = (
-        "criterion",
-        "completion__generation__number",
-        "value",
-        "completion__prompt",
-        "revision__judgement__rater",
-    )
-    by_cell: dict[tuple[int, int], list[tuple[int, int, int]]] = defaultdict(list)
-    for criterion, number, *row in rows.values_list(*columns):
-        by_cell[criterion, number].append((row[0], row[1], row[2]))
-    found: dict[Criterion, dict[int, Value]] = {}
-    for criterion in project.criteria.order_by("position"):
-        found[criterion] = {
-            number: _clustered(cell) for (of, number), cell in sorted(by_cell.items()) if of == criterion.pk
-        }
-    return {criterion: by_number for criterion, by_number in found.items() if by_number}
-
-
-def _clustered(cell: list[tuple[int, int, int]]) -> Value:
-    values, prompts, raters = zip(*cell, strict=True)
-    if len(set(raters)) > 1:
-        return two_way_mean(values, prompts, raters)
-    by_prompt: dict[int, list[int]] = defaultdict(list)
-    for value, prompt in zip(values, prompts, strict=True):
-        by_prompt[prompt].append(value)
-    return mean_interval([sum(of) / len(of) for of in by_prompt.values()])
-
-
-def rewards(project: Project) -> tuple[RewardModel | None, dict[int, Value]]:
-    """Mean score of each generation's answers to test prompts, by the reward model that scored most generations."""
-    signals = Signal.objects.filter(
-        project=project,
-        reward_model__isnull=False,
-        completion__prompt__split=Split.TEST,
-        completion__run__kind="evaluate",
-    )
-    columns = ("reward_model", "completion__generation__number", "completion__prompt")
-    means = list(signals.order_by().values_list(*columns).annotate(mean=Avg("value")))
-    scored = Counter(model for model, _number in {(model, number) for model, number, *_ in means})
-    if not scored:
-        return None, {}
-    chosen = max(scored, key=lambda model: (scored[model], model))
-    by_number: dict[int, list[float]] = defaultdict(list)
-    for model, number, _prompt, mean in means:
-        if model == chosen:
-            by_number[number].append(mean)
-    return RewardModel.objects.get(pk=chosen), {number: mean_interval(v) for number, v in by_number.items()}
-
-
-def task_metrics(project: Project) -> dict[int, dict[str, Value]]:
-    """How near each generation's first answers to test prompts come to the references, where there are any."""
-    answers = Completion.objects.filter(
-        generation__project=project, prompt__split=Split.TEST, run__kind="evaluate", prompt__reference__isnull=False
-    )
-    first = answers.order_by("generation__number", "prompt", "sample").distinct("generation__number", "prompt")
-    by_number: dict[int, list[tuple[str, str | None]]] = defaultdict(list)
-    for number, text, reference in first.values_list("generation__number", "text", "prompt__reference"):
-        by_number[number].append((text, reference))
-    return {
-        number: text_metrics([text for text, _known in rows], [known for _text, known in rows])
-        for number, rows in by_number.items()
-    }

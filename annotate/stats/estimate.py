@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
+from typing import Any
 
 
 class Reason(StrEnum):
@@ -50,3 +51,18 @@ class Undefined:
     low: None = None
     high: None = None
     interval: None = None
+
+
+def to_plain(found: Estimate | Undefined) -> dict[str, Any]:
+    """As values that JSON has."""
+    if isinstance(found, Estimate):
+        return asdict(found)
+    return {"reason": found.reason.value, "n": found.n, "groups": found.groups}
+
+
+def from_plain(plain: dict[str, Any]) -> Estimate | Undefined:
+    """What :func:`to_plain` was given."""
+    if "reason" in plain:
+        groups = tuple(tuple(group) for group in plain["groups"])
+        return Undefined(Reason(plain["reason"]), plain["n"], groups)
+    return Estimate(**plain)

@@ -30,6 +30,24 @@ def mean_interval(values: ArrayLike, *, level: float = 0.95) -> Estimate | Undef
     return Estimate(mean, mean - half, mean + half, len(x))
 
 
+def median_interval(values: ArrayLike, *, level: float = 0.95) -> Estimate | Undefined:
+    """The median of independent values, with the interval between two of them that its ranks allow.
+
+    Hahn and Meeker (1991), "Statistical Intervals", section 5.2: it holds whatever the distribution.
+
+    :param values: float [n].
+    :param level: coverage at least, between 0 and 1.
+    :returns: the median; no interval with so few values that even the extremes do not cover.
+    """
+    x = np.sort(np.asarray(values, dtype=np.float64))
+    n = len(x)
+    if n == 0:
+        return Undefined(Reason.NO_DATA)
+    below = int(stats.binom.ppf((1 - level) / 2, n, 0.5))
+    low, high = (float(x[below - 1]), float(x[n - below])) if below else (None, None)
+    return Estimate(float(np.median(x)), low, high, n)
+
+
 def share_interval(outcomes: ArrayLike, *, level: float = 0.95) -> Estimate | Undefined:
     """Wilson's score interval of the mean of independent outcomes between 0 and 1, such as wins with ties as ½.
 

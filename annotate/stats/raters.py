@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from annotate.stats.bias import position_bias
 from annotate.stats.coefficients import krippendorff_alpha
-from annotate.stats.dawid_skene import Truth, dawid_skene
+from annotate.stats.dawid_skene import dawid_skene
 from annotate.stats.estimate import Estimate, Reason, Undefined
-from annotate.stats.intervals import mean_interval
+from annotate.stats.intervals import median_interval, share_interval
 from annotate.stats.resampling import Floats
+
+Ints = NDArray[np.int64]
 
 LEAST_FOR_DRIFT = 10
 """Units judged with others, below which nothing is said about change."""
@@ -36,7 +38,10 @@ class Choices:
     shown_first: ArrayLike
     """int [n], 0 where the pair's first answer was shown first, 2 where the second one was."""
     active_ms: ArrayLike
-    """float [n], milliseconds at work."""
+    """float [n], milliseconds at work on the item of the pair."""
+    items: ArrayLike | None = None
+    """int [n], names of what a rater judges at once; by default each pair is by itself. Its pairs are not independent
+    of each other, so that intervals are over items."""
 
 
 @dataclass(frozen=True)
@@ -44,39 +49,51 @@ class Rater:
     """One rater's row of the table."""
 
     judged: int
+    """Items."""
     agreement: Estimate | Undefined
-    """Mean share of other raters' judgements of the same pair that say the same, over pairs judged with others."""
-    reliability: float | Undefined
-    """Probability to say what is most likely right, by Dawid and Skene's model."""
+    """Mean share of other raters' judgements of the same pair that say the same, over items judged with others."""
+    reliability: Estimate | Undefined
+    """Probability to say what is most likely right, by Dawid and Skene's model over the pairs judged with others; the
+    interval is over items and takes the fitted model as given."""
     position_bias: Estimate | Undefined
     """Share of choices for what was shown first, ties being ½."""
-    median_ms: float | None
+    active_ms: Estimate | Undefined
+    """The median."""
     drift: Estimate | Undefined
-    """Agreement in the later half of the pairs judged with others, less that in the earlier half."""
+    """Agreement in the later half of the items judged with others, less that in the earlier half."""
 
 
 def rater_table(choices: Choices, *, raters: int) -> list[Rater]:
     """A row for each rater's number, 0 to ``raters`` − 1."""
     pair, rater, outcome = (np.asarray(v, dtype=np.int64) for v in (choices.pairs, choices.raters, choices.outcomes))
     shown, active = np.asarray(choices.shown_first), np.asarray(choices.active_ms, dtype=np.float64)
+    item = pair if choices.items is None else np.asarray(choices.items)
     alike = agreement_with_others(pair, outcome)
-    truth = dawid_skene(pair, rater, outcome)
+    right = _probably_right(pair, rater, outcome)
     first_preferred = np.where(outcome == 1, 0.5, outcome == shown)
     rows = []
     for number in range(raters):
         own = rater == number
-        shared = alike[own & ~np.isnan(alike)]
+        shared = own & ~np.isnan(alike)
+        by_item = _by_item(alike[shared], item[shared])
         rows.append(
             Rater(
-                judged=int(own.sum()),
-                agreement=_mean(shared),
-                reliability=_reliability(truth, number, own.any()),
-                position_bias=position_bias(first_preferred[own]),
-                median_ms=float(np.median(active[own])) if own.any() else None,
-                drift=drift(shared),
+                judged=len(np.unique(item[own])),
+                agreement=_share(by_item),
+                reliability=_reliability(right, shared, item, own),
+                position_bias=position_bias(_by_item(first_preferred[own], item[own])),
+                active_ms=median_interval(_by_item(active[own], item[own])),
+                drift=drift(by_item),
             )
         )
     return rows
+
+
+def _by_item(values: Floats, items: ArrayLike) -> Floats:
+    """The mean of each item's values, in the order in which the items come first."""
+    _names, first, of = np.unique(items, return_index=True, return_inverse=True)
+    means = np.bincount(of, weights=values) / np.bincount(of) if len(values) else np.zeros(0)
+    return means[np.argsort(first)]
 
 
 def agreement_with_others(units: ArrayLike, values: ArrayLike) -> Floats:
@@ -103,7 +120,7 @@ def rater_agreement(
     :param values: [n], what was said.
     """
     alike, rater = agreement_with_others(units, values), np.asarray(raters_of, dtype=np.int64)
-    return [_mean(alike[(rater == number) & ~np.isnan(alike)]) for number in range(raters)]
+    return [_share(alike[(rater == number) & ~np.isnan(alike)]) for number in range(raters)]
 
 
 def agreement_by_criterion(
@@ -144,13 +161,31 @@ def drift(agreement: ArrayLike) -> Estimate | Undefined:
     return Estimate(difference, difference - reach, difference + reach, len(values))
 
 
-def _mean(shared: Floats) -> Estimate | Undefined:
-    return mean_interval(shared) if len(shared) else Undefined(Reason.NO_OVERLAP)
+def _share(shared: Floats) -> Estimate | Undefined:
+    return share_interval(shared) if len(shared) else Undefined(Reason.NO_OVERLAP)
 
 
-def _reliability(truth: Truth | Undefined, number: int, judged: bool) -> float | Undefined:
+def _probably_right(pair: Ints, rater: Ints, outcome: Ints) -> Floats | Undefined:
+    """[n], the probability that each judgement is right, by those of pairs that several judged; NaN for the others."""
+    shared = np.bincount(pair)[pair] > 1 if len(pair) else np.zeros(0, dtype=bool)
+    if not shared.any():
+        shared[:] = True  # the model says why it cannot be fitted
+    unit = np.unique(pair[shared], return_inverse=True)[1]
+    truth = dawid_skene(unit, rater[shared], outcome[shared])
     if isinstance(truth, Undefined):
         return truth
-    if not judged:
+    right = np.full(len(pair), np.nan)
+    right[shared] = truth.classes[unit, outcome[shared]]
+    return right
+
+
+def _reliability(
+    right: Floats | Undefined, shared: NDArray[np.bool_], item: NDArray[Any], own: NDArray[np.bool_]
+) -> Estimate | Undefined:
+    if not own.any():
         return Undefined(Reason.NO_DATA)
-    return float(truth.reliability[number])
+    if isinstance(right, Undefined):
+        return right
+    if not shared.any():
+        return Undefined(Reason.NO_OVERLAP)
+    return share_interval(_by_item(right[shared], item[shared]))

@@ -128,6 +128,12 @@ def interval(value: Any) -> str:
 
 
 @register.filter
+def points(value: float) -> str:
+    """A difference of shares of 1 in points of a hundred, with its sign."""
+    return f"{100 * value:+.1f}".replace("-", "−")
+
+
+@register.filter
 def moment(value: datetime) -> str:
     """Day and time, short, in the viewer's language."""
     return date_format(timezone.localtime(value), _("j M Y, H:i"))

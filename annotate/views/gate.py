@@ -39,6 +39,8 @@ class Line:
     missing: str
     """Why there is nothing; empty where there is."""
     share: bool = False
+    n: int = 0
+    """Prompts on which both were measured; 0 where it is not by prompt."""
 
 
 @require_GET
@@ -152,6 +154,7 @@ def _lines(found: Report) -> list[Line]:
             cells(found.reward),
             found.reward.passed,
             unscored,
+            n=found.reward.change.n,
         ),
         Line(
             _("Disagreement of reward models"),
@@ -162,6 +165,7 @@ def _lines(found: Report) -> list[Line]:
             cells(found.disagreement),
             found.disagreement.passed,
             unscored or ("" if found.disagreement.passed is not None else alone),
+            n=found.disagreement.change.n,
         ),
         Line(
             _("KL to the parent"),
@@ -177,6 +181,7 @@ def _lines(found: Report) -> list[Line]:
             cells(found.length),
             found.length.passed,
             "" if found.length.passed is not None else _("Neither has answered test prompts yet."),
+            n=found.length.change.n,
         ),
         Line(
             _("Answers that end"),
@@ -186,5 +191,6 @@ def _lines(found: Report) -> list[Line]:
             found.end_rate.passed,
             "" if found.end_rate.passed is not None else _("Neither has answered test prompts yet."),
             share=True,
+            n=found.end_rate.change.n,
         ),
     ]

@@ -14,13 +14,12 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
 
 from annotate.access import LEAD, SignedInRequest, get_project
-from annotate.models import Project, Split, User
+from annotate.models import Aggregate, Project, Split, User
 from annotate.services import strengths
-from annotate.services.measure import last_kl
-from annotate.services.strengths import Compared, Value
-from annotate.stats.bradley_terry import Strengths
-from annotate.stats.estimate import Undefined
+from annotate.services.strengths import Compared, Value, by_number
+from annotate.stats.estimate import Estimate, Undefined
 from annotate.views.asked import asked
+from annotate.views.awaited import statistics_or_page
 from annotate.views.statistics_words import METRICS, why
 
 
@@ -30,7 +29,8 @@ class Measured:
 
     name: str
     meaning: str
-    cells: list[Value | float | None]
+    cells: list[Estimate | float | str | None]
+    """By generation; words where a figure cannot be had."""
 
 
 @require_GET
@@ -40,41 +40,54 @@ def generations(request: SignedInRequest, slug: str) -> HttpResponse:
     chosen = asked(request, "kind", "instructions")
     kind = chosen["kind"] if chosen["kind"] in User.Kind.values else User.Kind.HUMAN.value
     version = int(chosen["instructions"]) if chosen["instructions"].isdecimal() else None
-    compared = strengths.compared(project, kind=kind, viewer=request.user, instructions=version)
+    taken = statistics_or_page(request, project, Aggregate.Name.GENERATIONS, _("How generations compare"))
+    if isinstance(taken, HttpResponse):
+        return taken
+    compared = strengths.compared(taken.data, kind=kind, viewer=request.user, instructions=version)
     numbers = list(project.generations.order_by("number").values_list("number", flat=True))
     context = {
         "project": project,
         "tab": "project",
         "kind": kind,
         "kinds": User.Kind.choices,
+        "at": taken.at,
         "compared": compared,
-        "apart": sorted((number, n) for number, n in compared.judged_under.items() if number != compared.instructions),
+        "apart": sorted((v, n) for v, n in compared.judged_under.items() if v != compared.instructions),
         "numbers": numbers,
         "has_references": project.prompts.filter(split=Split.TEST, reference__isnull=False).exists(),
-        "measured": _measured(project, numbers, kind, compared.instructions),
-        **_ladder(compared),
+        "measured": _measured(project, numbers, compared, taken.data["alone"]),
+        **_ladder(compared, numbers),
     }
     return render(request, "lineage/generations.html", context)
 
 
-def _ladder(compared: Compared) -> dict[str, Any]:
+def _ladder(compared: Compared, numbers: list[int]) -> dict[str, Any]:
     """Strengths with their chart, or why there are none; the matrix of win-rates."""
-    found = compared.found.strengths
-    matrix = list(zip(compared.numbers, compared.found.win_rates, strict=True))
+    found = compared.strengths
+    matrix = list(zip(compared.numbers, compared.win_rates, strict=True))
+    if not compared.judgements:
+        return {"missing": _not_compared(numbers), "groups": [], "matrix": []}
     if isinstance(found, Undefined):
         groups = [" · ".join(str(compared.numbers[place]) for place in group) for group in found.groups]
-        return {"missing": why(found), "groups": groups, "matrix": matrix if compared.judgements else []}
-    rows = list(zip(compared.numbers, found.models, strict=True))
+        return {"missing": why(found), "groups": groups, "matrix": matrix}
+    rows = list(zip(compared.numbers, found, strict=True))
     return {"rows": rows, "points": _points(compared, found), "matrix": matrix}
 
 
-def _points(compared: Compared, found: Strengths) -> str:
+def _not_compared(numbers: list[int]) -> str:
+    if len(numbers) == 1:
+        return _("There is only one model: improve it, and the generation that comes of it is compared with it here.")
+    return _("Nothing is compared yet by these raters: evaluate a generation, and its pairs are offered to them.")
+
+
+def _points(compared: Compared, found: list[Value]) -> str:
     """What the chart draws, as JSON; without intervals their ends are the strengths themselves."""
-    ends = [estimate.interval or [estimate.value, estimate.value] for estimate in found.models]
+    known = [estimate for estimate in found if isinstance(estimate, Estimate)]
+    ends = [estimate.interval or [estimate.value, estimate.value] for estimate in known]
     return json.dumps(
         {
             "x": compared.numbers,
-            "y": [round(estimate.value, 2) for estimate in found.models],
+            "y": [round(estimate.value, 2) for estimate in known],
             "low": [round(low, 2) for low, _high in ends],
             "high": [round(high, 2) for _low, high in ends],
             "line": 0,
@@ -83,28 +96,32 @@ def _points(compared: Compared, found: Strengths) -> str:
     )
 
 
-def _measured(project: Project, numbers: list[int], kind: str, instructions: int | None) -> list[Measured]:
-    def row(name: str, meaning: str, values: Mapping[int, Value]) -> Measured:
-        return Measured(name, meaning, [values.get(number) for number in numbers])
+def _measured(project: Project, numbers: list[int], compared: Compared, alone: dict[str, Any]) -> list[Measured]:
+    def row(name: str, meaning: str, values: Mapping[int, Value | float]) -> Measured:
+        cells = [values.get(number) for number in numbers]
+        return Measured(name, meaning, [why(cell) if isinstance(cell, Undefined) else cell for cell in cells])
 
     language = get_language() or "en"
     rows = [
         row(
             criterion.in_language("name", language),
             _("Mean score from 1 to 5, with an interval over prompts and raters."),
-            by_number,
+            compared.scores[criterion.pk],
         )
-        for criterion, by_number in strengths.scores(project, kind=kind, instructions=instructions).items()
+        for criterion in project.criteria.order_by("position")
+        if criterion.pk in compared.scores
     ]
-    model, rewards = strengths.rewards(project)
-    if model is not None:
-        meaning = _("On test prompts, by reward model %(number)d.") % {"number": model.number}
-        rows.append(row(_("Reward"), meaning, rewards))
-    metrics = strengths.task_metrics(project)
-    for name in next(iter(metrics.values()), {}):
+    if alone["reward_model"] is not None:
+        meaning = _("On test prompts, by reward model %(number)d.") % {"number": alone["reward_model"]}
+        rows.append(row(_("Reward"), meaning, by_number(alone["rewards"])))
+    if alone["perplexities"]:
+        meaning = _("Of its own answers to test prompts, as it drew them: lower is surer of itself, not better.")
+        rows.append(row(_("Perplexity"), meaning, by_number(alone["perplexities"])))
+    for name in next(iter(alone["metrics"].values()), {}):
         label, what = METRICS[name]
-        rows.append(row(str(label), str(what), {number: found[name] for number, found in metrics.items()}))
-    kls = {generation.number: last_kl(generation) for generation in project.generations.all()}
-    if any(kl is not None for kl in kls.values()):
-        rows.append(Measured(_("KL to the parent"), _("Nats an answer, at the end of PPO."), [kls[n] for n in numbers]))
+        values = by_number({number: found[name] for number, found in alone["metrics"].items()})
+        rows.append(row(str(label), str(what), values))
+    if alone["kls"]:
+        kls = {int(number): kl for number, kl in alone["kls"].items()}
+        rows.append(row(_("KL to the parent"), _("Nats an answer, at the end of PPO."), kls))
     return rows

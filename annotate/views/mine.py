@@ -25,6 +25,7 @@ from annotate.views import answers
 from annotate.views.answers import Comparison, Shown
 from annotate.views.asked import asked
 from annotate.views.paging import page_of
+from annotate.views.raters import own_row
 
 PER_PAGE = 20
 FILTERS = {
@@ -65,6 +66,7 @@ def mine(request: SignedInRequest, slug: str) -> HttpResponse:
         "chosen": chosen,
         "filters": FILTERS,
         "own": raters.own(user=request.user, project=project),
+        "beside": own_row(request.user, project),
         "missed": _missed(request.user, project, criteria),
     }
     return render(request, "mine/page.html", context)

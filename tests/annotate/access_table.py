@@ -69,6 +69,7 @@ TABLE: dict[tuple[str, str], tuple[int, int, int, int, int]] = {
     ("contest", "POST"): (IN, 404, 302, 404, 404),
     # Quality
     ("quality", "GET"): (IN, 404, 403, 200, 200),
+    ("raters", "GET"): (IN, 404, 403, 200, 200),
     ("make_key", "POST"): (IN, 404, 403, 302, 302),
     ("explain_key", "POST"): (IN, 404, 403, 302, 302),
     ("switch_key", "POST"): (IN, 404, 403, 302, 302),

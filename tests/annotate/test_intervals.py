@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from annotate.stats.intervals import cluster_bootstrap, mean_interval, share_interval
+from annotate.stats.intervals import cluster_bootstrap, mean_interval, median_interval, share_interval
 
 
 def test_the_mean_interval_is_students() -> None:
@@ -20,6 +20,22 @@ def test_the_mean_interval_equals_scipys() -> None:
     values = np.random.default_rng(0).normal(size=30)
     expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
     assert mean_interval(values).interval == pytest.approx([expected.low, expected.high])
+
+
+def test_the_interval_of_a_median_lies_between_the_values_that_ranks_allow() -> None:
+    # Of ten values the second and the ninth: 1 − 2·(1 + 10)/2¹⁰ = 97.9 %.
+    found = median_interval([10, 20, 30, 40, 50, 60, 70, 80, 90, 1000])
+    assert (found.value, found.interval, found.n) == (55, [20, 90], 10)
+    # Five values cannot cover: 1 − 2/2⁵ = 93.75 %.
+    assert (median_interval([3, 1, 2, 5, 4]).value, median_interval([3, 1, 2, 5, 4]).interval) == (3, None)
+    assert median_interval([]).value is None
+
+
+@pytest.mark.parametrize("n", [6, 17, 60, 201])
+def test_the_interval_of_a_median_equals_scipys(n: int) -> None:
+    values = np.random.default_rng(n).exponential(size=n)
+    expected = stats.quantile_test(values, p=0.5).confidence_interval(0.95)
+    assert median_interval(values).interval == [expected.low, expected.high]
 
 
 @pytest.mark.parametrize(("wins", "n"), [(0, 5), (3, 5), (23, 32), (32, 32)])

@@ -35,14 +35,15 @@ def test_a_rater_s_row_has_agreement_place_and_time():
         active_ms=[1000, 9000, 3000, 9000, 2000, 9000],
     )
     one, other, nobody = rater_table(choices, raters=3)
-    assert (one.judged, one.median_ms) == (3, 2000)
+    assert (one.judged, one.active_ms) == (3, Estimate(2000, None, None, 3))
     assert (one.agreement.value, one.agreement.n) == (pytest.approx(2 / 3), 3)
     assert one.position_bias.value == pytest.approx((1 + 1 + 0.5) / 3)
     assert other.position_bias.value == pytest.approx((0 + 1 + 0.5) / 3)
-    assert 0 <= one.reliability <= 1
+    assert 0 <= one.reliability.value <= 1
+    assert one.reliability.n == 3
     assert one.drift == Undefined(Reason.TOO_FEW, 3)
-    assert (nobody.judged, nobody.median_ms) == (0, None)
-    assert nobody.reliability == nobody.position_bias == Undefined(Reason.NO_DATA)
+    assert nobody.judged == 0
+    assert nobody.reliability == nobody.position_bias == nobody.active_ms == Undefined(Reason.NO_DATA)
     assert nobody.agreement == Undefined(Reason.NO_OVERLAP)
 
 
@@ -75,8 +76,40 @@ def test_who_begins_to_guess_drifts_down():
     rows = rater_table(Choices(pairs, raters, outcomes, np.zeros(600), np.ones(600)), raters=3)
     assert rows[2].drift.high < 0
     assert rows[2].drift.value == pytest.approx(-0.5, abs=0.15)
-    assert rows[2].reliability == pytest.approx(0.75, abs=0.06)
-    assert rows[0].reliability > 0.97
+    assert rows[2].reliability.value == pytest.approx(0.75, abs=0.06)
+    assert rows[0].reliability.value > 0.97
+    assert rows[2].reliability.high < rows[0].reliability.low
+
+
+def test_pairs_of_one_item_count_as_one():
+    # Two items of three pairs: with the first one's all three alike, with the second one's one of three.
+    pairs, items = np.repeat(np.arange(6), 2), np.repeat([7, 9], 6)
+    outcomes = [0, 0, 2, 2, 1, 1, 0, 0, 0, 2, 2, 0]
+    shown = [0, 0, 2, 2, 0, 0, 0, 0, 2, 2, 0, 0]
+    choices = Choices(pairs, np.tile([0, 1], 6), outcomes, shown, np.repeat([1000, 4000], 6), items)
+    one, other = rater_table(choices, raters=2)
+    assert (one.judged, one.agreement.n, one.position_bias.n, one.reliability.n) == (2, 2, 2, 2)
+    assert one.agreement.value == other.agreement.value == pytest.approx((1 + 1 / 3) / 2)
+    assert one.position_bias.value == pytest.approx(((1 + 1 + 0.5) / 3 + (1 + 0 + 0) / 3) / 2)
+    assert one.active_ms.value == 2500
+
+
+def test_who_always_takes_the_first_is_seen_to():
+    draw = np.random.default_rng(1)
+    shown = draw.integers(2, size=80) * 2
+    outcomes = np.where(np.arange(80) % 2 == 0, shown, draw.integers(2, size=80) * 2)
+    choices = Choices(np.repeat(np.arange(40), 2), np.tile([0, 1], 40), outcomes, shown, np.ones(80))
+    always, fair = rater_table(choices, raters=2)
+    assert (always.position_bias.value, always.position_bias.high) == (1, 1)
+    assert always.position_bias.low > 0.5
+    assert fair.position_bias.low < 0.5 < fair.position_bias.high
+
+
+def test_where_all_say_the_same_reliability_is_explained_and_the_rest_stands():
+    choices = Choices(np.repeat(np.arange(5), 2), np.tile([0, 1], 5), np.ones(10), np.zeros(10), np.ones(10))
+    one, _other = rater_table(choices, raters=2)
+    assert one.reliability == Undefined(Reason.NO_VARIATION, 10)
+    assert (one.agreement.value, one.position_bias.value) == (1, 0.5)
 
 
 def test_drift_is_the_difference_of_halves_with_welch_s_interval():

@@ -7,13 +7,14 @@ import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import settings
 from django.db import connections
 
 from annotate.models import AuditEvent, Completion, Generation, Item, RewardModel, Run
-from annotate.services import Conflict, Refused, promotion
+from annotate.services import Conflict, Refused, gate, promotion
 from annotate.services.execute import execute
 from annotate.services.files import check_model_folder, run_folder
 from annotate.services.generations import serving
@@ -231,3 +232,27 @@ def test_the_whole_loop_runs_on_a_tiny_model(settings) -> None:
     assert 0 <= report["reward_model"]["accuracy_all"] <= 1
     assert [update["update"] for update in report["policy"]] == [1, 2]
     assert set(report["seconds"]) == {"generate", "judge", "train_reward", "improve", "evaluate", "total"}
+    another_reward_model_shows_how_far_the_first_drifted(stage, newer)
+
+
+def another_reward_model_shows_how_far_the_first_drifted(stage: World, newer: Generation) -> None:
+    """Train one with the next seed, evaluate again, and find both models' scores of the same answers."""
+    shared: dict[str, Any] = {"project": stage.project, "actor": None, "ring": False}
+    assert gate.report(newer).disagreement.passed is None
+    second = launch_train_reward(kinds=("simulated",), settings={"epochs": 1}, **shared)
+    assert second.job["seed"] == 4
+    assert execute(second.pk)
+    again = launch_evaluate(seed=9, **shared)
+    assert execute(again.pk)
+    found = gate.report(newer)
+    assert found.reward_model is not None
+    assert found.other_model is not None
+    assert (found.reward_model.number, found.other_model.number) == (1, 2)
+    assert (found.reward.change.n, found.disagreement.change.n) == (3, 3)
+    values: dict[int, dict[int, float]] = {1: {}, 2: {}}
+    for number, completion, value in again.signals.values_list("reward_model__number", "completion", "value"):
+        values[number][completion] = value
+    assert set(values[1]) == set(values[2]) == set(Completion.objects.filter(run=again).values_list("pk", flat=True))
+    of_newer = Completion.objects.filter(run=again, generation=newer).values_list("pk", flat=True)
+    gaps = [values[1][pk] - values[2][pk] for pk in of_newer]
+    assert found.disagreement.newer.value == pytest.approx(sum(gaps) / len(gaps))

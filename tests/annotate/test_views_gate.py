@@ -10,11 +10,14 @@ from django.test import Client
 from django.urls import reverse
 from scipy import stats
 
-from annotate.models import AuditEvent, Completion, Generation, RewardModel, Signal, Snapshot
+from annotate.models import AuditEvent, Completion, Generation, Judgement, RewardModel, Signal, Snapshot
 from annotate.services import gate, promotion
+from annotate.services.guidelines import mark_read, publish
+from annotate.services.scorers import scorers, unused_seed
 from annotate.services.snapshots import create_snapshot
 from tests.annotate.compared import Compared, compared, unplanned
 from tests.annotate.factory import collect_items, model_folder, run
+from tests.annotate.keyed import member
 from tests.annotate.lineage import ended, judge
 
 pytestmark = pytest.mark.django_db
@@ -34,7 +37,7 @@ def reward_model(made: Compared, number: int, scores: dict[int, list[float]]) ->
         collect_items(made.stage)
         judge(made.stage)
         snapshot = create_snapshot(project=made.stage.project, actor=made.stage.alice)
-    trained = run(made.stage.project, "train_reward", snapshot=snapshot, **ended())
+    trained = run(made.stage.project, "train_reward", snapshot=snapshot, job={"seed": number}, **ended())
     model = RewardModel.objects.create(
         project=made.stage.project,
         number=number,
@@ -194,3 +197,42 @@ def test_evaluating_plans_as_many_prompts_as_the_form_says(client: Client) -> No
     evaluation = made.evaluation
     assert (evaluation.planned, evaluation.pool.count()) == (2, 2)
     assert made.newer.runs.exclude(selection={}).get().selection == {"draw": 2}
+
+
+def test_one_rater_is_said(client: Client) -> None:
+    made = compared(number=1, overlap=2, leads_rate=True)
+    made.judge(made.stage.bob)
+    made.judge(made.stage.alice)
+    assert "the taste of one person" not in show(client, made)
+    Judgement.objects.filter(rater=made.stage.alice).update(rater=member(made.stage, "dora"))
+    assert "the taste of one person" in show(client, made)
+
+
+def test_judgements_under_other_instructions_are_said_with_what_to_do(client: Client) -> None:
+    made = compared()
+    stage = made.stage
+    made.judge(stage.bob)
+    version = publish(project=stage.project, text="Be brief.", translations={}, must_read=True, actor=stage.alice)
+    mark_read(user=stage.bob, guideline=version)
+    made.judge(stage.bob)
+    html = show(client, made)
+    assert "1 judgement was given under other instructions and is kept apart. Evaluate again" in html
+    made.draw(1)
+    html = show(client, made)
+    assert "Under instructions version 1, kept apart:" in html
+    assert "100.0%" in html
+
+
+def test_the_other_reward_model_has_no_seed_in_common_with_the_first() -> None:
+    made = unplanned()
+    models = [reward_model(made, number, {}) for number in (1, 2, 3)]
+    assert made.newer.run is not None
+    made.newer.run.reward_model = models[0]
+    for model, job in zip(models, [{"seed": 1}, {"seed": 2}, {"seed": 0, "members": 2}], strict=True):
+        model.run.job = job
+        model.run.save()
+    assert scorers(made.newer, models) == (models[0], models[1])
+    assert scorers(made.newer, models[1:]) == (models[2], models[1])
+    assert scorers(made.newer, [models[0], models[2]]) == (models[0], None)
+    assert scorers(made.newer, []) == (None, None)
+    assert unused_seed(made.stage.project) == 3

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import pytest
 from django.test import Client
 from django.urls import reverse
+from scipy import stats
 
-from annotate.models import Prompt, User
-from annotate.services import strengths
+from annotate.models import Aggregate, Completion, Prompt, User
+from annotate.services import aggregates, alone, strengths
 from annotate.services.guidelines import mark_read, publish
 from annotate.services.simulate import judge_everything
 from annotate.services.strengths import Compared as Found
 from annotate.stats.estimate import Reason, Undefined
 from tests.annotate.compared import Compared, compared, unplanned
+from tests.annotate.factory import world
 
 pytestmark = pytest.mark.django_db
 
 
 def found(made: Compared, kind: str = "human", **query: int) -> Found:
-    return strengths.compared(made.stage.project, kind=kind, viewer=made.stage.alice, **query)
+    taken = aggregates.of(made.stage.project, Aggregate.Name.GENERATIONS)
+    assert taken is not None
+    return strengths.compared(taken.data, kind=kind, viewer=made.stage.alice, **query)
 
 
 def show(client: Client, made: Compared, **query: str) -> str:
@@ -42,11 +47,11 @@ def test_strengths_are_points_above_generation_0_with_the_matrix_beside_them(cli
     made = judged([1.0, 1.0, 0.0, 1.0])
     table = found(made)
     assert table.numbers == [0, 1]
-    assert not isinstance(table.found.strengths, Undefined)
-    base, newer = table.found.strengths.models
+    assert not isinstance(table.strengths, Undefined)
+    base, newer = table.strengths
     assert (base.value, newer.n) == (0, 4)
     assert newer.value == pytest.approx(190.8485, abs=1e-3)  # 400·log10(3 / 1)
-    assert (table.found.win_rates[1][0].value, table.found.win_rates[1][0].n) == (0.75, 4)
+    assert (table.win_rates[1][0].value, table.win_rates[1][0].n) == (0.75, 4)
     html = show(client, made)
     assert ">191<" in html
     assert "75.0%" in html
@@ -56,7 +61,7 @@ def test_strengths_are_points_above_generation_0_with_the_matrix_beside_them(cli
 @pytest.mark.parametrize(
     ("outcomes", "reason", "words"),
     [
-        ([], Reason.NO_DATA, "There is nothing to compute it from."),
+        ([], Reason.NO_DATA, "Nothing is compared yet by these raters"),
         ([0.5, 0.5], Reason.ALL_TIES, "All comparisons are ties."),
         ([1.0, 1.0], Reason.NOT_CONNECTED, "Generations that can be compared with each other: 0 | 1"),
     ],
@@ -64,8 +69,8 @@ def test_strengths_are_points_above_generation_0_with_the_matrix_beside_them(cli
 def test_what_cannot_be_told_is_explained(client: Client, outcomes: list[float], reason: Reason, words: str) -> None:
     made = judged(outcomes) if outcomes else unplanned()
     table = found(made)
-    assert isinstance(table.found.strengths, Undefined)
-    assert table.found.strengths.reason == reason
+    assert isinstance(table.strengths, Undefined)
+    assert table.strengths.reason == reason
     assert words in show(client, made)
 
 
@@ -108,7 +113,30 @@ def test_answers_are_held_against_references_where_there_are_any(client: Client)
     prompt = made.stage.project.prompts.filter(split="test").earliest("pk")
     answer = made.newer.completions.get(prompt=prompt)
     Prompt.objects.filter(pk=prompt.pk).update(reference=answer.text)
-    metrics = strengths.task_metrics(made.stage.project)
+    metrics = alone.task_metrics(made.stage.project)
     assert (metrics[1]["exact match"].value, metrics[0]["exact match"].value) == (1, 0)
     assert metrics[1]["exact match"].n == 1
     assert "Exact match" in show(client, made)
+
+
+def test_perplexity_is_of_a_generation_s_own_answers_by_prompt(client: Client) -> None:
+    made = unplanned()
+    assert "Perplexity" not in show(client, made)
+    answers = Completion.objects.filter(generation=made.newer, prompt__split="test").order_by("prompt")
+    for answer, (logprob, tokens) in zip(answers, [(-2.0, 4), (-6.0, 4), (-4.0, 4), (-8.0, 8)], strict=True):
+        Completion.objects.filter(pk=answer.pk).update(sum_logprob=logprob, token_count=tokens)
+    # A token's surprise is 0.5, 1.5, 1 and 1 nats on four prompts: e¹, with Student's interval of their mean raised.
+    expected = stats.ttest_1samp([0.5, 1.5, 1.0, 1.0], 0).confidence_interval()
+    perplexity = alone.perplexities(made.stage.project)[1]
+    assert (perplexity.value, perplexity.n) == (pytest.approx(math.e), 4)
+    assert perplexity.interval == pytest.approx([math.exp(expected.low), math.exp(expected.high)])
+    html = show(client, made)
+    assert "lower is surer of itself" in html
+    assert ">2.718" in html
+
+
+def test_one_model_alone_is_explained(client: Client) -> None:
+    stage = world()
+    html = show(client, Compared(stage, stage.generation))
+    assert "There is only one model: improve it" in html
+    assert "Nothing is compared yet" not in html

@@ -12,6 +12,7 @@ import pytest
 from policy.contract import COMPLETION_COLUMNS, EngineConfig, EvaluateJob, GenerateJob, Sampling
 from policy.engines.base import request_seed
 from policy.generate import main
+from policy.scoring import Scoring
 from rewardmodel.contract import JobError
 from rewardmodel.rundir import Stopped, open_run
 from tests.policy.conftest import ROOT, make_model, progress_of, write_run
@@ -109,21 +110,23 @@ def test_a_stop_is_honoured_and_what_was_published_stays(tiny_model, tmp_path):
     assert not (run_dir / "result.json").exists()
 
 
-def test_models_are_compared_on_the_same_prompts_and_scored_by_one_reward_model(
+def test_models_are_compared_on_the_same_prompts_and_scored_by_two_reward_models(
     tiny_model, other_tiny_model, tmp_path, monkeypatch
 ):
-    class CountsLetters:
+    class Counts:
+        def __init__(self, letters: str) -> None:
+            self.letters = letters
+
         def score(self, conversations):
             import torch
 
-            return torch.tensor([float(len(answer)) for _, answer in conversations])
+            return torch.tensor([float(sum(c in self.letters for c in answer)) for _, answer in conversations])
 
-    import policy.generate
-
-    monkeypatch.setattr(policy.generate.Answering, "_load_reward_model", lambda self, folder: CountsLetters())
+    monkeypatch.setattr(Scoring, "_load", lambda self, folder: Counts(folder))
     job = EvaluateJob(
         models=[{"generation": 0, "path": str(tiny_model)}, {"generation": 1, "path": str(other_tiny_model)}],
-        reward_model="unused",
+        reward_model="abcdefgh",
+        other_reward_model="stuvwxyz",
         samples=2,
         sampling=SHORT,
         engine=TRANSFORMERS,
@@ -134,7 +137,8 @@ def test_models_are_compared_on_the_same_prompts_and_scored_by_one_reward_model(
     assert [(r["generation"], r["prompt_id"], r["sample"]) for r in rows] == [
         (g, p, s) for g in (0, 1) for p in ("p0", "p1", "p2") for s in (0, 1)
     ]
-    assert [row["score"] for row in rows] == [float(len(row["text"])) for row in rows]
+    for column, letters in (("score", "abcdefgh"), ("other_score", "stuvwxyz")):
+        assert [row[column] for row in rows] == [float(sum(c in letters for c in row["text"])) for row in rows]
     for summary in result["metrics"]["generations"]:
         own = [row for row in rows if row["generation"] == summary["generation"]]
         assert summary["score"] == pytest.approx(sum(row["score"] for row in own) / 6)

@@ -32,7 +32,7 @@ class Command(ServiceCommand):
         )
         parser.add_argument("--epochs", type=int, default=RewardJob.epochs)
         parser.add_argument("--learning-rate", type=float, default=RewardJob.learning_rate)
-        parser.add_argument("--seed", type=int, default=0)
+        parser.add_argument("--seed", type=int, help="one that no reward model had, if left out")
 
     def perform(self, *, project: str, snapshot: str | None, **options: Any) -> None:
         run = launch_train_reward(

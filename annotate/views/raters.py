@@ -1,0 +1,132 @@
+"""How raters agree and how each fares, for leads; the same of oneself, for each rater."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.utils.translation import get_language
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET
+
+from annotate.access import LEAD, SignedInRequest, get_project
+from annotate.models import Aggregate, Project, User
+from annotate.services import aggregates, agreement
+from annotate.stats.estimate import Estimate, Undefined, from_plain
+from annotate.views.asked import asked
+from annotate.views.awaited import statistics_or_page
+from annotate.views.statistics_words import why
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A figure with its interval and n, or why there is none."""
+
+    found: Estimate | Undefined
+
+    @property
+    def missing(self) -> str:
+        """Why there is no figure; empty where there is one."""
+        return why(self.found)
+
+    @property
+    def above(self) -> bool:
+        """Whether the whole interval of a share lies above ½."""
+        return self.found.low is not None and self.found.low > 0.5
+
+    @property
+    def below(self) -> bool:
+        """Whether it lies below."""
+        return self.found.high is not None and self.found.high < 0.5
+
+    @property
+    def falls(self) -> bool:
+        """Whether the whole interval of a change lies below 0."""
+        return self.found.high is not None and self.found.high < 0
+
+
+@dataclass(frozen=True)
+class Row:
+    """A rater."""
+
+    rater: User
+    judged: int
+    agreement: Cell
+    reliability: Cell
+    position_bias: Cell
+    active_ms: Cell
+    drift: Cell
+
+
+@require_GET
+def raters(request: SignedInRequest, slug: str) -> HttpResponse:
+    """The page; ``?kind=`` chooses whose judgements count, ``?instructions=`` under which version."""
+    project = get_project(request, slug, role=LEAD)
+    taken = statistics_or_page(request, project, Aggregate.Name.RATERS, _("How raters agree"))
+    if isinstance(taken, HttpResponse):
+        return taken
+    chosen = asked(request, "kind", "instructions")
+    kind = chosen["kind"] if chosen["kind"] in User.Kind.values else User.Kind.HUMAN.value
+    of_kind = taken.data.get(kind)
+    context: dict[str, Any] = {
+        "project": project,
+        "tab": "quality",
+        "kind": kind,
+        "kinds": User.Kind.choices,
+        "at": taken.at,
+        "newest": None if of_kind is None or of_kind["all"] else agreement.NEWEST,
+    }
+    if of_kind is not None:
+        version = _version(of_kind["versions"], chosen["instructions"])
+        found = of_kind["versions"][version]
+        context |= {
+            "version": version,
+            "apart": [(v, f["judgements"]) for v, f in sorted(of_kind["versions"].items()) if v != version],
+            "judgements": found["judgements"],
+            "alike": _cell(found["alike"]),
+            "beyond_chance": _cell(found["beyond_chance"]),
+            "criteria": _criteria(project, found["criteria"]),
+            "rows": _rows(found["raters"]),
+        }
+    return render(request, "quality/raters.html", context)
+
+
+def own_row(user: User, project: Project) -> Row | None:
+    """How a rater fares under the newest instructions that they judged under; None where nothing is known yet."""
+    taken = aggregates.of(project, Aggregate.Name.RATERS)
+    of_kind = taken.data.get(user.kind) if taken else None
+    if of_kind is None:
+        return None
+    theirs = {v: found for v, found in of_kind["versions"].items() if str(user.pk) in found["raters"]}
+    return _row(user, theirs[_version(theirs)]["raters"][str(user.pk)]) if theirs else None
+
+
+def _version(versions: Mapping[str, Any], chosen: str = "") -> str:
+    """The version that was asked for, or the newest."""
+    return chosen if chosen in versions else max(versions, key=int)
+
+
+def _cell(plain: dict[str, Any]) -> Cell:
+    return Cell(from_plain(plain))
+
+
+def _criteria(project: Project, found: dict[str, Any]) -> list[tuple[str, Cell]]:
+    language = get_language() or "en"
+    return [
+        (criterion.in_language("name", language), _cell(found[str(criterion.pk)]))
+        for criterion in project.criteria.order_by("position")
+        if str(criterion.pk) in found
+    ]
+
+
+def _rows(found: dict[str, Any]) -> list[Row]:
+    people = User.objects.in_bulk([int(pk) for pk in found])
+    return [_row(person, found[str(person.pk)]) for person in sorted(people.values(), key=lambda p: p.username)]
+
+
+def _row(rater: User, found: dict[str, Any]) -> Row:
+    cells = {name: _cell(plain) for name, plain in found.items() if name != "judged"}
+    return Row(rater=rater, judged=found["judged"], **cells)

@@ -1,0 +1,193 @@
+"""How raters agree: figures by hand, what is explained where there are none, and what each rater sees of themselves."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from annotate.models import Aggregate, Completion, Slot, User
+from annotate.services import aggregates
+from annotate.services.claiming import claim
+from annotate.services.guidelines import mark_read, publish
+from annotate.services.simulate import judge_everything
+from tests.annotate.factory import World, collect_items, world
+from tests.annotate.keyed import answer, member
+
+pytestmark = pytest.mark.django_db
+
+Rule = Callable[[list[int], int], tuple[int, ...]]
+"""Places of an item's answers in the order of their making, by the order in which they are shown and the turn."""
+
+
+def oldest_first(_shown: list[int], _turn: int) -> tuple[int, ...]:
+    return (1, 2)
+
+
+def first_shown(shown: list[int], _turn: int) -> tuple[int, ...]:
+    return (1, 2) if shown[0] < shown[1] else (2, 1)
+
+
+def all_alike(_shown: list[int], _turn: int) -> tuple[int, ...]:
+    return (1, 1)
+
+
+def other_on_every_fourth(_shown: list[int], turn: int) -> tuple[int, ...]:
+    return (2, 1) if turn % 4 == 0 else (1, 2)
+
+
+def pairs(prompts: int = 8) -> World:
+    """Items of two answers for two raters each."""
+    stage = world(prompts=prompts, overlap=2, completions_per_item=2)
+    collect_items(stage, samples=2)
+    return stage
+
+
+def judge(stage: World, rater: User, rule: Rule, *, times: int = 8, **more: object) -> None:
+    """Judge the items in the order of their making, each of which is shown in a drawn order."""
+    for turn in range(times):
+        slot = claim(user=rater, project=stage.project)
+        assert slot is not None
+        answer(slot, rule(list(slot.shown), turn), active_ms=1000 * (turn + 1), **more)
+
+
+def show(client: Client, stage: World, viewer: User | None = None, page: str = "raters", **query: str) -> str:
+    client.force_login(viewer or stage.alice)
+    response = client.get(reverse(page, args=["garden"]), query)
+    assert response.status_code == 200
+    return re.sub(r"\s+", " ", response.content.decode())
+
+
+def found(stage: World, kind: str = "human", version: str = "1") -> dict[str, Any]:
+    taken = aggregates.of(stage.project, Aggregate.Name.RATERS)
+    assert taken is not None
+    versions: dict[str, dict[str, Any]] = taken.data[kind]["versions"]
+    return versions[version]
+
+
+def test_before_the_first_judgement_the_page_says_what_comes(client: Client) -> None:
+    stage = pairs()
+    html = show(client, stage)
+    assert "Nothing is judged yet" in html
+    assert "<table" not in html
+    assert "Beside others" not in show(client, stage, stage.bob, "mine")
+
+
+def test_figures_are_those_of_a_hand_calculation(client: Client) -> None:
+    stage = pairs()
+    dora = member(stage, "dora")
+    judge(stage, stage.bob, oldest_first)
+    judge(stage, dora, other_on_every_fourth)
+    figures = found(stage)
+    # They say the same of 6 of 8 pairs.
+    assert (figures["alike"]["value"], figures["alike"]["n"], figures["judgements"]) == (0.75, 8, 16)
+    # α: 2 of the 8 pairs differ, so 4 of 16 coincidences; by chance 2·14·2 of 16·15 do: 1 − 15·4/(2·14·2).
+    assert figures["beyond_chance"]["value"] == pytest.approx(1 - 15 * 4 / (2 * 14 * 2))
+    bob, other = figures["raters"][str(stage.bob.pk)], figures["raters"][str(dora.pk)]
+    assert bob["agreement"]["value"] == other["agreement"]["value"] == 0.75
+    assert (bob["active_ms"]["value"], bob["active_ms"]["low"], bob["active_ms"]["high"]) == (4500, 1000, 8000)
+    html = show(client, stage)
+    assert "75.0%" in html
+    assert "n = 8" in html
+    assert html.count("There are too few judgements to tell.") == 2  # of drift
+
+
+def test_one_rater_is_explained(client: Client) -> None:
+    stage = pairs()
+    judge(stage, stage.bob, oldest_first, times=3)
+    html = show(client, stage)
+    assert "There is only one rater." in html
+    assert "No two raters judged the same." in html
+    assert "n = 3" in html
+
+
+def test_who_always_takes_the_first_answer_is_pointed_out(client: Client) -> None:
+    stage = pairs(prompts=12)
+    dora = member(stage, "dora")
+    judge(stage, stage.bob, first_shown, times=12)
+    judge(stage, dora, oldest_first, times=12)
+    bias = found(stage)["raters"][str(stage.bob.pk)]["position_bias"]
+    assert (bias["value"], bias["n"]) == (1, 12)
+    assert bias["low"] > 0.5
+    html = show(client, stage)
+    assert html.count("favours the first") == 1
+    assert "100.0%" in html
+
+
+def test_all_ties_are_explained(client: Client) -> None:
+    stage = pairs()
+    for rater in (stage.bob, member(stage, "dora")):
+        judge(stage, rater, all_alike)
+    html = show(client, stage)
+    assert "All answers are the same, so that chance alone explains the agreement." in html
+    assert "100.0%" in html
+    assert "50.0%" in html  # for what is shown first
+
+
+def test_scores_by_criterion_are_compared_as_an_order(client: Client) -> None:
+    stage = pairs()
+    for rater in (stage.bob, member(stage, "dora")):
+        for _n in range(8):
+            slot = claim(user=rater, project=stage.project)
+            assert slot is not None
+            order = sorted(slot.item.completions.values_list("pk", flat=True))
+            values = {pk: 1 + (slot.item_id + place) % 5 for place, pk in enumerate(order)}
+            answer(slot, (1, 2), scores={str(pk): {str(stage.criterion.pk): v} for pk, v in values.items()})
+    alpha = found(stage)["criteria"][str(stage.criterion.pk)]
+    assert (alpha["value"], alpha["n"]) == (1, 32)
+    html = show(client, stage)
+    assert "By criterion" in html
+    assert "Helpfulness" in html
+
+
+def test_judgements_under_other_instructions_are_kept_apart_and_said(client: Client) -> None:
+    stage = pairs()
+    judge(stage, stage.bob, oldest_first, times=2)
+    version = publish(project=stage.project, text="Be brief.", translations={}, must_read=True, actor=stage.alice)
+    mark_read(user=stage.bob, guideline=version)
+    judge(stage, stage.bob, oldest_first, times=3)
+    assert (found(stage)["judgements"], found(stage, version="2")["judgements"]) == (2, 3)
+    html = show(client, stage)
+    assert "Judgements under other instructions are kept apart:" in html
+    assert "Over 3 judgements · instructions version 2" in html
+    assert "Over 2 judgements · instructions version 1" in show(client, stage, instructions="1")
+    assert "Over 3 judgements" in show(client, stage, instructions="99")
+
+
+def test_people_and_programs_are_switched_and_never_mixed(client: Client) -> None:
+    stage = pairs()
+    judge(stage, stage.bob, oldest_first, times=1)
+    judge_everything(project=stage.project, seed=1)
+    assert "Over 1 judgement ·" in show(client, stage)
+    html = show(client, stage, kind="simulated")
+    assert "simulated-1" in html
+    assert ">bob<" not in html
+    assert "Nothing is judged yet" in show(client, stage, kind="ai")
+
+
+def test_raters_see_their_own_figures_and_nobody_else_s(client: Client) -> None:
+    stage = pairs()
+    dora = member(stage, "dora")
+    judge(stage, stage.bob, oldest_first)
+    judge(stage, dora, other_on_every_fourth)
+    mark_read(user=dora, guideline=stage.project.guidelines.get())
+    html = show(client, stage, stage.bob, "mine")
+    assert "Beside others" in html
+    assert html.count("75.0%") == 1
+    assert "dora" not in html
+    client.force_login(stage.bob)
+    assert client.get(reverse("raters", args=["garden"])).status_code == 403
+
+
+def test_what_is_not_counted_is_in_no_figure() -> None:
+    stage = pairs()
+    judge(stage, stage.bob, oldest_first, times=2)
+    Slot.objects.filter(state="done").update(purpose="gold", number=None, reserved_for=stage.bob)
+    taken = aggregates.of(stage.project, Aggregate.Name.RATERS)
+    assert taken is not None
+    assert taken.data == {}
+    assert Completion.objects.exists()
