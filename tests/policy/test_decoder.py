@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -33,7 +34,7 @@ ANSWERS = [
     Answer((7, 90, 91, 92, 93, 94), (60,)),
     Answer((7, 70, 71, 72), (84, 85)),
 ]
-SIZE = {
+SIZE: dict[str, Any] = {
     "vocab_size": 260,
     "hidden_size": 32,
     "intermediate_size": 64,
