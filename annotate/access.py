@@ -113,7 +113,9 @@ def get_guideline(request: SignedInRequest, slug: str, pk: int) -> GuidelineVers
 
 def get_generation(request: SignedInRequest, slug: str, number: int) -> Generation:
     """A generation, for leads."""
-    return _of_lead(request, slug, Generation.objects.select_related("parent", "run__reward_model"), number=number)
+    return _of_lead(
+        request, slug, Generation.objects.select_related("parent", "run__reward_model", "run__snapshot"), number=number
+    )
 
 
 def get_reward_model(request: SignedInRequest, slug: str, number: int) -> RewardModel:

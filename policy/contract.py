@@ -19,6 +19,11 @@ from urllib.parse import urlsplit
 from rewardmodel.contract import Dtype, JobError
 
 Engine = Literal["vllm", "transformers", "openai"]
+Advantage = Literal["gae", "rloo", "grpo"]
+Critic = Literal["shared", "separate"]
+
+HIGHEST_FULL_LEARNING_RATE = 1e-4
+"""All weights at once diverge at the learning rates of adapters."""
 
 PROMPTS_FILE = "data/prompts.parquet"
 PROMPT_COLUMNS = {
@@ -120,7 +125,7 @@ def check_address(url: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class GenerateJob:
-    """Answer each prompt with one model."""
+    """Answer each prompt with one model, or with the best of several tries by a reward model's scores."""
 
     model: str
     """Folder of the causal language model."""
@@ -134,11 +139,21 @@ class GenerateJob:
     """How the answers are drawn."""
     engine: EngineConfig = field(default_factory=EngineConfig)
     """Where they are generated."""
+    best_of: int = 1
+    """Tries of which one is kept for each answer, the one with the highest score; 1 keeps what is drawn."""
+    reward_model: str | None = None
+    """Folder of the reward model that scores the tries; None where best_of is 1."""
     prompts_per_shard: int = 8
     """Prompts whose answers are published together."""
 
     def __post_init__(self) -> None:
         _check_samples(self.samples)
+        if self.best_of < 1:
+            raise JobError("best_of must be at least 1.")
+        if (self.best_of > 1) != (self.reward_model is not None):
+            raise JobError(
+                "best_of above 1 needs a reward_model to tell which answer is best, and 1 has no use for one."
+            )
         if self.generation != 0:
             _need_weights(self.engine, f"Generation {self.generation} is")
 
@@ -192,18 +207,26 @@ class ImproveJob:
     """Passes of PPO over one batch of rollouts."""
     minibatches: int = 4
     """Optimiser steps in one pass."""
+    advantage: Advantage = "gae"
+    """What tokens are credited with: gae needs values; rloo compares an answer with the others to its prompt (Ahmadian
+    et al. 2024); grpo divides that by their deviation (Shao et al. 2024)."""
+    critic: Critic = "shared"
+    """Whether the values are read off the policy's states or off a trunk of their own, for gae."""
     learning_rate: float = 4e-4
-    """Learning rate of Adam for the adapters; constant."""
+    """Learning rate of Adam for the policy; constant. All weights (lora_rank 0) need about 1e-5."""
     value_learning_rate: float = 2e-4
-    """Learning rate of Adam for the value head."""
+    """Learning rate of Adam for the value head, and for its trunk where it has one; constant."""
     lora_rank: int = 16
-    """Rank of the low-rank adapters on the linear layers."""
+    """Rank of the low-rank adapters on the linear layers; 0 trains all weights."""
     lora_alpha: int = 32
     """Scale of the adapters: their output is multiplied by alpha / rank."""
     lora_layers: float = 0.5
     """Share of the layers, counted from the top, that carry adapters, above 0 and at most 1; the others run once."""
     prompt_baseline: bool = True
-    """Whether the mean score of the other answers to its prompt is subtracted from each score."""
+    """Whether the mean score of the other answers to its prompt is subtracted from each score, for gae."""
+    whiten_rewards: bool = False
+    """Whether the tokens' rewards are divided by their deviation, for gae. Scores come with deviation 1, and advantages
+    are whitened in any case, so this only changes the scale of what the values learn."""
     clip: float = 0.2
     """ε of the clipped surrogate objective."""
     value_clip: float = 0.2
@@ -220,13 +243,17 @@ class ImproveJob:
     """KL to the reference that the adaptive β aims at, nats per answer."""
     kl_horizon_updates: float = 10.0
     """Horizon of the adaptive β in updates' worth of episodes."""
+    kl_limit: float = 30.0
+    """KL to the reference at which training ends, nats per answer; the last policy below it is the result."""
+    base_model: str = ""
+    """Folder of the base model, of which the KL is logged too; empty where the policy is that model."""
     no_end_penalty: float = 1.0
     """Subtracted from the score of an answer that was cut off before its end token."""
     importance_cap: float = 2.0
     """Cap of the weight that corrects for the sampler's and trainer's slightly different probabilities."""
     max_grad_norm: float = 1.0
     """Gradients are clipped to this global 2-norm."""
-    tokens_per_batch: int = 4096
+    tokens_per_batch: int = 1024
     """Most tokens, padding included, in one forward and backward pass."""
     dtype: Dtype = "auto"
     """Arithmetic of the backbone; auto is bfloat16 where the processor has it in hardware."""
@@ -238,23 +265,44 @@ class ImproveJob:
     """The engine that samples; it must report token ids and log-probabilities."""
     fixed_prompts: list[str] = field(default_factory=list)
     """Ids of prompts whose first answer is shown in the progress of each update."""
+    other_reward_model: str | None = None
+    """Folder of a reward model that scores the same answers and trains nothing, so that an exploited reward shows."""
 
     def __post_init__(self) -> None:
         _need_weights(self.engine, "A policy in training is")
-        for name in ("updates", "prompts_per_update", "samples_per_prompt", "epochs", "minibatches", "lora_rank"):
+        for name in ("updates", "prompts_per_update", "samples_per_prompt", "epochs", "minibatches"):
             if getattr(self, name) < 1:
                 raise JobError(f"{name} must be at least 1.")
-        for name in ("learning_rate", "value_learning_rate", "max_grad_norm", "kl_target", "kl_horizon_updates"):
+        for name in (
+            "learning_rate",
+            "value_learning_rate",
+            "max_grad_norm",
+            "kl_target",
+            "kl_horizon_updates",
+            "kl_limit",
+            "tokens_per_batch",
+        ):
             if not getattr(self, name) > 0:
                 raise JobError(f"{name} must be positive.")
+        for name in ("lora_rank", "kl_coefficient", "value_weight", "threads"):
+            if getattr(self, name) < 0:
+                raise JobError(f"{name} must not be negative.")
+        full = ["learning_rate", *(["value_learning_rate"] if self.critic == "separate" else [])]
+        for name in full if self.lora_rank == 0 else []:
+            if getattr(self, name) > HIGHEST_FULL_LEARNING_RATE:
+                raise JobError(
+                    f"A {name} of {getattr(self, name):g} is for adapters: training all weights (lora_rank 0) takes at "
+                    f"most {HIGHEST_FULL_LEARNING_RATE:g}."
+                )
         if not 0 < self.lora_layers <= 1:
             raise JobError("lora_layers must be above 0 and at most 1.")
         if not (0 <= self.gamma <= 1 and 0 <= self.gae_lambda <= 1):
             raise JobError("gamma and gae_lambda must lie between 0 and 1.")
         if self.sampling.top_p != 1:
             raise JobError("PPO samples with top_p 1: any cut of the distribution biases its probability ratios.")
-        if self.prompt_baseline and self.samples_per_prompt < 2:
-            raise JobError("prompt_baseline needs samples_per_prompt of at least 2.")
+        if self.samples_per_prompt < 2 and (self.prompt_baseline or self.advantage != "gae"):
+            what = "prompt_baseline" if self.advantage == "gae" else f"advantage {self.advantage}"
+            raise JobError(f"{what} needs samples_per_prompt of at least 2.")
         if self.prompts_per_update * self.samples_per_prompt < self.minibatches:
             raise JobError("minibatches must not exceed the answers of one update.")
 

@@ -5,7 +5,8 @@
 Completions are published in the order of the prompts while the job runs: the first file holds one
 prompt's answers and each later one up to twice as many prompts, so that raters can begin early.
 ``evaluate`` answers with one model after the other in one engine, and scores each model's answers
-before it publishes them. A second attempt keeps what the first one published.
+before it publishes them. With ``best_of`` n, each answer is the best of n tries by a reward model's
+scores. A second attempt keeps what the first one published.
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
+from policy.checks import check_same_text
 from policy.commandline import run_from_command_line
 from policy.contract import EvaluateJob, GenerateJob
 from policy.data import Prompt, Shards, read_prompts
 from policy.engines.base import Completion, Engine, Request, check_length, make_request, start_engine
+from policy.methods import best_of, best_of_n_kl_bound
 from policy.reporting import Reporter
 from policy.scoring import Scoring
 from rewardmodel.chat import load_tokenizer, prompt_ids
@@ -35,7 +39,10 @@ def main(run: RunDir) -> None:
     job: GenerateJob | EvaluateJob = read_spec(run.path, {"generate": GenerateJob, "evaluate": EvaluateJob})
     prompts = read_prompts(run.path)
     if isinstance(job, GenerateJob):
-        answering = Answering(run, job, prompts, [(job.generation, Path(job.model))], {}, job.prompts_per_shard)
+        if job.reward_model is not None:
+            check_same_text(job.model, job.reward_model)
+        models, reward_models = [(job.generation, Path(job.model))], {"score": job.reward_model}
+        answering = Answering(run, job, prompts, models, reward_models, job.prompts_per_shard)
         run.finish({"kind": "generate", **answering.run()})
     else:
         models = [(model["generation"], Path(model["path"])) for model in job.models]
@@ -67,6 +74,7 @@ class Answering:
         self._job = job
         self._messages = {prompt.prompt_id: prompt.messages for prompt in prompts}
         self._scoring = Scoring(run, reward_models)
+        self._tries = job.best_of if isinstance(job, GenerateJob) else 1
         self._prompts_per_shard = prompts_per_shard
         self._samples = range(job.first_sample, job.first_sample + job.samples)
         self._seconds = {"load": 0.0, "generate": 0.0}
@@ -78,8 +86,8 @@ class Answering:
                 "generate", message="Kept from an earlier attempt", shard=name, sha256=self._shards.sha256(name)
             )
         published = self._shards.rows()
-        self._done = len(published)
-        self._total = len(models) * len(prompts) * job.samples
+        self._done = len(published) * self._tries
+        self._total = len(models) * len(prompts) * job.samples * self._tries
         answered = {(row["generation"], row["prompt_id"]) for row in published}
         self._waiting = [
             (generation, folder, self._requests(generation, folder, left))
@@ -119,8 +127,9 @@ class Answering:
             ids = prompt_ids(tokenizer, prompt.messages)
             check_length(self._job.engine, model, len(ids), self._job.sampling.max_tokens, prompt.prompt_id)
             requests[prompt.prompt_id] = [
-                make_request(self._job.sampling, prompt.messages, ids, generation, prompt.prompt_id, sample)
+                make_request(self._job.sampling, prompt.messages, ids, generation, prompt.prompt_id, sample, *more)
                 for sample in self._samples
+                for more in ([(number,) for number in range(self._tries)] if self._tries > 1 else [()])
             ]
         return requests
 
@@ -141,19 +150,20 @@ class Answering:
 
     def _answer_with(self, engine: Engine, generation: int, requests: dict[str, list[Request]]) -> None:
         """Answer prompts with the model in the engine, score the answers if asked, and publish them."""
-        sizes = _ramp(self._prompts_per_shard)
+        limit = self._prompts_per_shard
+        sizes = _ramp(limit) if isinstance(self._job, GenerateJob) else repeat(limit)
         size = next(sizes)
+        samples = [sample for sample in self._samples for _try in range(self._tries)]
         unpublished: list[Row] = []
         for prompt_id, completions in self._answer(engine, requests):
             unpublished += [
                 _row(engine, generation, prompt_id, sample, request.seed, completion)
-                for sample, request, completion in zip(self._samples, requests[prompt_id], completions, strict=True)
+                for sample, request, completion in zip(samples, requests[prompt_id], completions, strict=True)
             ]
-            if not self._scoring and len(unpublished) >= size * len(self._samples):
+            if len(unpublished) >= size * len(samples):
                 self._publish(unpublished)
                 unpublished = []
                 size = next(sizes)
-        self._scoring.fill(unpublished, self._messages)
         if unpublished:
             self._publish(unpublished)
 
@@ -164,7 +174,8 @@ class Answering:
         whole: dict[int, Completion] = {}
         prompt_order = list(requests)
         next_prompt = 0
-        per_prompt = len(self._samples)
+        per_prompt = len(self._samples) * self._tries
+        scored = self._scoring.seconds["score"]
         flat = [request for of_prompt in requests.values() for request in of_prompt]
         for index, completion in engine.stream(flat, self._while_waiting):
             whole[index] = completion
@@ -178,7 +189,8 @@ class Answering:
                     break
                 yield prompt_order[next_prompt], [whole.pop(i) for i in indices]
                 next_prompt += 1
-        self._seconds["generate"] += _since(began)
+        between = self._scoring.seconds["score"] - scored  # of two answers, while they were published
+        self._seconds["generate"] += _since(began) - between
         self._tokens += tokens
 
     def _while_waiting(self, trouble: str) -> None:
@@ -188,6 +200,10 @@ class Answering:
             self._trouble = trouble
 
     def _publish(self, rows: list[Row]) -> None:
+        """Score answers where that is asked for, keep the best tries, and publish them."""
+        self._scoring.fill(rows, self._messages)
+        if self._tries > 1:
+            rows = [rows[place] for place in best_of([row["score"] for row in rows], self._tries)]
         shard = self._shards.publish(rows)
         self._run.progress("generate", self._done, self._total, shard=shard, sha256=self._shards.sha256(shard))
 
@@ -200,6 +216,7 @@ class Answering:
             "metrics": {
                 "generations": _summaries(rows),
                 "tokens_per_second": round(self._tokens / generate, 1) if generate else None,
+                **({"best_of": self._tries, "kl_bound": best_of_n_kl_bound(self._tries)} if self._tries > 1 else {}),
             },
             "seconds": {
                 "load": round(self._seconds["load"] + self._scoring.seconds["load"], 2),

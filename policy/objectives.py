@@ -16,18 +16,20 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return (values * mask).sum() / mask.sum()
 
 
-def whiten(values: Tensor, mask: Tensor) -> Tensor:
-    """Shift and scale values to mean 0 and variance 1 over all tokens.
+def whiten(values: Tensor, mask: Tensor, *, shift_mean: bool = True) -> Tensor:
+    """Scale values to variance 1 over all tokens, and shift them to mean 0.
 
     :param values: [n, T].
     :param mask: bool [n, T].
+    :param shift_mean: False leaves the mean where it is, for rewards, whose sign means something.
     :returns: [n, T], 0 outside the mask.
 
     Source: Huang et al. 2024, "The N+ implementation details of RLHF with PPO", section 3, "whiten".
     """
     mean = masked_mean(values, mask)
     variance = masked_mean((values - mean).square(), mask)
-    return (values - mean) * torch.rsqrt(variance + 1e-8) * mask
+    whitened = (values - mean) * torch.rsqrt(variance + 1e-8)
+    return (whitened if shift_mean else whitened + mean) * mask
 
 
 def leave_one_out(scores: Tensor) -> Tensor:
@@ -43,6 +45,19 @@ def leave_one_out(scores: Tensor) -> Tensor:
     """
     samples = scores.shape[1]
     return (scores - scores.mean(dim=1, keepdim=True)) * (samples / (samples - 1))
+
+
+def group_relative(scores: Tensor) -> Tensor:
+    """Each score less the mean of the answers to its prompt, in units of their standard deviation.
+
+    :param scores: [prompts, samples], at least 2 samples.
+    :returns: [prompts, samples], 0 where all scores of a prompt are equal.
+
+    Source: Shao et al. 2024, "DeepSeekMath", section 4.1.2 (outcome supervision).
+    """
+    centred = scores - scores.mean(dim=1, keepdim=True)
+    deviation = scores.std(dim=1, keepdim=True)
+    return torch.where(deviation > 0, centred / deviation, 0.0)
 
 
 def token_rewards(scores: Tensor, logprobs: Tensor, reference_logprobs: Tensor, mask: Tensor, beta: float) -> Tensor:
@@ -137,6 +152,19 @@ def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, mask: Tensor
     clipped = old_values + (values - old_values).clamp(-clip, clip)
     loss = 0.5 * torch.max((values - returns).square(), (clipped - returns).square())
     return (loss * mask).sum()
+
+
+def mismatch_kl(trainer_logprobs: Tensor, sampler_logprobs: Tensor, mask: Tensor) -> Tensor:
+    """KL between sampler and trainer, estimated on the sampler's tokens: the mean of ρ − 1 − log ρ, nats a token.
+
+    :param trainer_logprobs: [n, T]; ``sampler_logprobs`` likewise.
+    :param mask: bool [n, T].
+    :returns: a scalar, never negative.
+
+    Source: Schulman 2020, "Approximating KL divergence", estimator k3.
+    """
+    difference = (trainer_logprobs - sampler_logprobs) * mask
+    return masked_mean(difference.exp() - 1 - difference, mask)
 
 
 def adapt_beta(beta: float, kl: float, target: float, episodes: int, horizon: float) -> float:

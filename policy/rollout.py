@@ -9,12 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from policy.actor import Actor
 from policy.contract import ImproveJob
 from policy.data import Prompt
-from policy.engines.base import Completion, Engine, generate, make_request
+from policy.engines.base import Completion, Engine, Request, generate, make_request
 from policy.reporting import Reporter
-from rewardmodel.batching import Row, pack
+from rewardmodel.batching import Row
 from rewardmodel.chat import Answer, Message
+from rewardmodel.contract import JobError
 
 SCORES_AT_ONCE = 32
 
@@ -44,6 +46,14 @@ class Rollouts:
     """[n] bool, whether an end token came."""
     conversations: list[tuple[Sequence[Message], str]]
     """Chat and answer, for the reward."""
+    prompt_ids: list[str]
+    """The id of each answer's prompt."""
+    weights_version: int
+    """Version of the weights that drew all of them: the number of updates that had been made."""
+
+    def prompts_of(self, rows: Sequence[Row]) -> list[str]:
+        """The ids of the prompts in some rows, each once."""
+        return list(dict.fromkeys(self.prompt_ids[place] for row in rows for place in row.places))
 
 
 def prompts_of_update(prompts: Sequence[TokenPrompt], update: int, count: int, seed: int) -> list[TokenPrompt]:
@@ -59,19 +69,9 @@ def prompts_of_update(prompts: Sequence[TokenPrompt], update: int, count: int, s
     return [prompts[i] for i in order[first : first + count]]
 
 
-def draw(
-    job: ImproveJob,
-    engine: Engine,
-    update: int,
-    prompts: Sequence[TokenPrompt],
-    shown: Sequence[TokenPrompt],
-    reporter: Reporter,
-) -> tuple[Rollouts, dict[str, str]]:
-    """Draw the answers of one update, and one answer to each prompt that is shown.
-
-    :returns: the rollouts, and by prompt id the text of the answer to each shown prompt.
-    """
-    requests = [
+def rollout_requests(job: ImproveJob, update: int, prompts: Sequence[TokenPrompt]) -> list[Request]:
+    """The answers to ask for in one update, those to one prompt together."""
+    return [
         make_request(
             job.sampling,
             prompt.prompt.messages,
@@ -85,6 +85,23 @@ def draw(
         for prompt in prompts
         for sample in range(job.samples_per_prompt)
     ]
+
+
+def draw(
+    job: ImproveJob,
+    engine: Engine,
+    actor: Actor,
+    update: int,
+    prompts: Sequence[TokenPrompt],
+    shown: Sequence[TokenPrompt],
+    reporter: Reporter,
+) -> tuple[Rollouts, dict[str, str]]:
+    """Draw the answers of one update, and one answer to each prompt that is shown.
+
+    :param actor: reads the answers afterwards, which decides how they are laid out.
+    :returns: the rollouts, and by prompt id the text of the answer to each shown prompt.
+    """
+    requests = rollout_requests(job, update, prompts)
     examples = [
         make_request(job.sampling, prompt.prompt.messages, prompt.ids, "shown", prompt.prompt.prompt_id)
         for prompt in shown
@@ -97,12 +114,22 @@ def draw(
     owners = [prompt for prompt in prompts for _ in range(job.samples_per_prompt)]
     texts = [completion.text for completion in completions[len(requests) :]]
     return (
-        _lay_out(owners, completions[: len(requests)], job.tokens_per_batch),
+        lay_out(job, actor, update, owners, completions[: len(requests)]),
         {prompt.prompt.prompt_id: text for prompt, text in zip(shown, texts, strict=True)},
     )
 
 
-def _lay_out(owners: list[TokenPrompt], completions: list[Completion], tokens_per_batch: int) -> Rollouts:
+def lay_out(
+    job: ImproveJob, actor: Actor, update: int, owners: list[TokenPrompt], completions: list[Completion]
+) -> Rollouts:
+    """Turn completions into what the trainer reads.
+
+    :param owners: the prompt of each completion.
+    :raises RuntimeError: when other weights drew one than those of this update.
+    """
+    versions = {completion.weights_version for completion in completions}
+    if versions != {update}:
+        raise RuntimeError(f"Update {update + 1} got answers of the weights {sorted(versions)}, not of {update}.")
     answers = [
         Answer(tuple(owner.ids), tuple(completion.token_ids))
         for owner, completion in zip(owners, completions, strict=True)
@@ -112,21 +139,32 @@ def _lay_out(owners: list[TokenPrompt], completions: list[Completion], tokens_pe
     sampler_logprobs = torch.zeros(mask.shape)
     sampler_logprobs[mask] = torch.tensor([logprob for completion in completions for logprob in completion.logprobs])
     return Rollouts(
-        rows=pack(answers, True, tokens_per_batch),
+        rows=actor.policy.pack(answers, job.tokens_per_batch),
         mask=mask,
         sampler_logprobs=sampler_logprobs,
         ended=torch.tensor([completion.finish_reason == "stop" for completion in completions]),
         conversations=[
             (owner.prompt.messages, completion.text) for owner, completion in zip(owners, completions, strict=True)
         ],
+        prompt_ids=[owner.prompt.prompt_id for owner in owners],
+        weights_version=update,
     )
 
 
 def score(reward: Reward, rollouts: Rollouts, update: int, reporter: Reporter) -> Tensor:
-    """The reward of every answer, float32 [n] on the CPU."""
+    """The reward of every answer, float32 [n] on the CPU.
+
+    :raises JobError: when one is no number, naming its prompt.
+    """
     conversations = rollouts.conversations
     parts = []
     for start in range(0, len(conversations), SCORES_AT_ONCE):
         parts.append(reward(conversations[start : start + SCORES_AT_ONCE]).float().cpu())
         reporter.step("score", start + len(parts[-1]), len(conversations), update=update)
-    return torch.cat(parts)
+    scores = torch.cat(parts)
+    bad = dict.fromkeys(rollouts.prompt_ids[i] for i in torch.nonzero(~scores.isfinite())[:, 0].tolist())
+    if bad:
+        raise JobError(
+            f"The reward of an answer in update {update + 1} is not a number, on the prompts {', '.join(bad)}."
+        )
+    return scores

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rewardmodel.chat import Message
+from rewardmodel.contract import JobError
 from rewardmodel.rundir import RunDir
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ class Scoring:
         """Fill the rows' scores, a few answers at a time so that progress shows.
 
         :param messages: chats by the names of prompts.
+        :raises JobError: when a score is not a number.
         """
         for place, (column, folder) in enumerate(self._folders.items()):
             if column not in self._models:
@@ -46,6 +49,8 @@ class Scoring:
                 part = rows[start : start + AT_ONCE]
                 scores = self._models[column].score([(messages[row["prompt_id"]], row["text"]) for row in part])
                 for row, score in zip(part, scores.tolist(), strict=True):
+                    if not math.isfinite(score):
+                        raise JobError(f"The reward model in {folder} gives an answer a score that is not a number.")
                     row[column] = score
                 self._run.progress("score", place * len(rows) + start + len(part), len(self._folders) * len(rows))
             self.seconds["score"] += time.monotonic() - began

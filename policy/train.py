@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from policy.checks import check_same_text
 from policy.commandline import run_from_command_line
 from policy.contract import ImproveJob
 from policy.data import read_prompts
@@ -22,20 +24,21 @@ from policy.engines.base import check_for_ppo, check_length, start_engine
 from rewardmodel.chat import load_tokenizer, prompt_ids
 from rewardmodel.contract import JobError, read_spec
 from rewardmodel.publish import publish
-from rewardmodel.rundir import RunDir
+from rewardmodel.rundir import RunDir, step_of
 
 
 def main(run: RunDir) -> None:
     """Run the job that a run directory describes."""
-    job: ImproveJob = read_spec(run.path, {"improve": ImproveJob})
+    job: ImproveJob = settled(run, read_spec(run.path, {"improve": ImproveJob}))
     prompts, shown = check(run, job)
 
     import torch
     from transformers.utils import logging
 
-    from policy.actor import Actor
+    from policy.actor import actor_of
     from policy.ppo import improve
     from policy.rollout import TokenPrompt
+    from policy.watch import Watch
     from rewardmodel.hardware import resolve_device, resolve_dtype
     from rewardmodel.model import load_reward_model
 
@@ -55,38 +58,36 @@ def main(run: RunDir) -> None:
         check_for_ppo(engine)
         run.progress("load", message="Loading the reward model")
         reward_model = load_reward_model(Path(job.reward_model), dtype=job.dtype, device=device)
+        reward = Watch(run, job, len(prompts), reward_model.score)
+        if job.other_reward_model is not None:
+            other = load_reward_model(Path(job.other_reward_model), dtype=job.dtype, device=device)
+            reward.other = other.score
         run.progress("load", message="Loading the policy")
-        actor = Actor(
-            parent,
-            rank=job.lora_rank,
-            alpha=job.lora_alpha,
-            layers=job.lora_layers,
-            dtype=resolve_dtype(job.dtype, device),
-            device=device,
-            seed=job.seed,
-        )
+        actor = actor_of(job, resolve_dtype(job.dtype, device), device)
         engine.wait_until_ready(report)
         loaded = time.monotonic()
-        history = improve(
+        state = improve(
             run,
             job,
             actor,
             engine,
-            reward_model.score,
+            reward,
             [TokenPrompt(prompt, ids) for prompt, ids in prompts],
             [TokenPrompt(prompt, ids) for prompt, ids in shown],
         )
         trained = time.monotonic()
+    except JobError as problem:
+        raise JobError(f"{problem}\n{_what_is_kept(run)}") from None
     finally:
         engine.close()
     run.progress("publish", message="Writing the improved policy")
-    manifest = publish(run.path / "output" / "model", actor.publish_merged)
+    manifest = publish(run.path / "output" / "model", lambda folder: actor.policy.publish(folder, state.exact()))
     run.finish(
         {
             "kind": "improve",
             "model": "output/model",
             "manifest_sha256": manifest,
-            "metrics": {"updates": history},
+            "metrics": {"updates": state.history, "ended_by_kl": len(state.history) < job.updates},
             "seconds": {
                 "load": round(loaded - began, 2),
                 "ppo": round(trained - loaded, 2),
@@ -97,19 +98,39 @@ def main(run: RunDir) -> None:
     )
 
 
+def settled(run: RunDir, job: ImproveJob) -> ImproveJob:
+    """The job, or where its last checkpoint is to be the result, the job that ends there.
+
+    :raises JobError: when there is no checkpoint to end with.
+    """
+    if not run.settle_requested:
+        return job
+    checkpoint = run.latest_checkpoint()
+    if checkpoint is None:
+        raise JobError("There is no checkpoint that could be taken as the result.")
+    return replace(job, updates=step_of(checkpoint))
+
+
+def _what_is_kept(run: RunDir) -> str:
+    """What a training that failed can go on from."""
+    checkpoint = run.latest_checkpoint()
+    if checkpoint is None:
+        return "No update was finished, so there is nothing to go on from."
+    return f"The policy after update {step_of(checkpoint)} is kept: the run can be resumed from there."
+
+
 def check(run: RunDir, job: ImproveJob) -> tuple[list[Any], list[Any]]:
     """Refuse a job that cannot be run, before anything heavy is loaded.
 
     :returns: the training prompts and the prompts to show, each with its token ids.
     :raises JobError: saying what is wrong.
     """
+    check_same_text(job.policy, job.reward_model)
+    if job.other_reward_model is not None:
+        check_same_text(job.policy, job.other_reward_model)
     tokenizer = load_tokenizer(job.policy)
-    scored_with = load_tokenizer(job.reward_model)
-    if scored_with.get_vocab() != tokenizer.get_vocab() or scored_with.chat_template != tokenizer.chat_template:
-        raise JobError(
-            f"The reward model in {job.reward_model} reads text with another tokenizer than the policy in "
-            f"{job.policy}; train a reward model on this policy's base model."
-        )
+    if job.base_model and load_tokenizer(job.base_model).get_vocab() != tokenizer.get_vocab():
+        raise JobError(f"The base model in {job.base_model} has other tokens than the policy in {job.policy}.")
     prompts = read_prompts(run.path)
     by_id = {prompt.prompt_id: prompt for prompt in prompts}
     unknown = [name for name in job.fixed_prompts if name not in by_id]

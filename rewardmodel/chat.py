@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+PLAIN_TEMPLATE = (
+    "{% for turn in messages %}{{ turn['role'] | capitalize }}: {{ turn['content'] }}\n\n{% endfor %}"
+    "{% if add_generation_prompt %}Assistant:{% endif %}"
+)
+"""The chat template of a model that comes without one: ``User: …``, ``Assistant: …`` with empty lines between."""
+
+
 class Message(TypedDict):
     """One turn of a chat."""
 
@@ -40,15 +47,16 @@ class Answer:
 def load_tokenizer(folder: Path | str) -> PreTrainedTokenizerBase:
     """Load the tokenizer of a model folder and check that it can do what training needs.
 
-    :raises JobError: when the folder is no model folder, or lacks a chat template or an end token.
+    One without a chat template gets :data:`PLAIN_TEMPLATE`, which is saved with what is trained.
+
+    :raises JobError: when the folder is no model folder, or lacks an end token.
     """
     from transformers import AutoTokenizer
 
     if not (Path(folder) / "config.json").is_file():
         raise JobError(f"{folder} is not a model folder: it holds no config.json.")
     tokenizer = AutoTokenizer.from_pretrained(str(folder))
-    if not tokenizer.chat_template:
-        raise JobError(f"The tokenizer in {folder} has no chat template, so chats cannot be put to this model.")
+    tokenizer.chat_template = tokenizer.chat_template or PLAIN_TEMPLATE
     if tokenizer.eos_token_id is None:
         raise JobError(f"The tokenizer in {folder} has no end token, so its answers would never end.")
     return tokenizer

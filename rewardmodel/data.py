@@ -1,9 +1,9 @@
-"""Rankings from a run's parquet file: checked, tokenised, and put in an order for training."""
+"""Rankings from a run's parquet file: checked and tokenised."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,6 @@ from rewardmodel.losses import Objective, preferred_pairs
 from rewardmodel.tables import read_rows
 
 SPLITS = ("train", "dev", "test")
-WINDOW_STEPS = 8
-"""Optimiser steps' worth of shuffled rankings that are put together by length."""
 
 
 @dataclass(frozen=True)
@@ -183,23 +181,3 @@ def _tokenize(row: dict[str, Any], tokenizer: Any, max_tokens: int, ranks: Tenso
         ratings=ratings,
         margin=row.get("margin") or 0.0,
     )
-
-
-def training_steps(sizes: Sequence[int], per_step: int, seed: int, epoch: int) -> Iterator[list[int]]:
-    """The order of one epoch: shuffled, with rankings of like length in one step.
-
-    The same arguments give the same order, so training can go on from any step.
-
-    :param sizes: tokens of each ranking.
-    :param per_step: rankings of one optimiser step; the last may have fewer.
-    :returns: for each step, indices of its rankings; each index occurs once.
-    """
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    order = torch.randperm(len(sizes), generator=generator).tolist()
-    window = WINDOW_STEPS * per_step
-    steps = []
-    for start in range(0, len(order), window):
-        by_length = sorted(order[start : start + window], key=lambda index: sizes[index])
-        steps += [by_length[i : i + per_step] for i in range(0, len(by_length), per_step)]
-    for index in torch.randperm(len(steps), generator=generator).tolist():
-        yield steps[index]

@@ -20,18 +20,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from rewardmodel import attention, ensemble
-from rewardmodel.backbone import (
-    block_number,
-    check_length,
-    load_backbone,
-    may_share_rows,
-    set_padding,
-    takes_positions,
-)
-from rewardmodel.batching import Row, collate, flatten, pack, split_by_tokens, split_evenly
+from rewardmodel.adapters import add_adapters, merge_adapters
+from rewardmodel.backbone import check_length, load_backbone, set_padding
+from rewardmodel.batching import Row, collate, pack
 from rewardmodel.chat import Answer, Message, load_tokenizer, tokenize_answer
 from rewardmodel.contract import Dtype, JobError
 from rewardmodel.hardware import resolve_device, resolve_dtype
+from rewardmodel.reading import flat_states, padded_states, shares_rows, split, tokens_of
 from rewardmodel.settings import FORMAT_VERSION, SETTINGS_FILE, Settings
 
 
@@ -70,51 +65,23 @@ class RewardModel(nn.Module):
         :returns: [answers] float32, in the order of the rows and of the answers in them.
         """
         if self.is_decoder:
-            states = self._flat_states(rows) if self.settings.shares_prompts else self._padded_states(rows)
+            if self.settings.shares_prompts:
+                all_states, flat = flat_states(self.trunk, rows, self.head.weight.dtype, self.device)
+                states = all_states[flat.last]
+            else:
+                all_states, batch = padded_states(self.trunk, rows, self.tokenizer.pad_token_id, self.device)
+                states = all_states[batch.last_row, batch.last_column]
             return nn.functional.linear(states.float(), self.head.weight.float())[:, 0]
         batch = collate(rows, self.tokenizer.pad_token_id, self.device)
         logits = self.backbone(input_ids=batch.input_ids, attention_mask=batch.segments.ge(0).long()).logits
         return logits[:, 0].float()
 
-    def _flat_states(self, rows: Sequence[Row]) -> Tensor:
-        """A decoder's state at the last token of each answer, from one row without padding, [answers, hidden size]."""
-        flat = flatten(rows, attention.SHORT_ROW, self.device)
-        no_mask = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=self.device)  # four axes: transformers makes no other
-        output = self.trunk(
-            input_ids=flat.input_ids,
-            position_ids=flat.position_ids,
-            attention_mask=no_mask,
-            layout=attention.lay_out(flat.common, flat.sizes, self.head.weight.dtype, self.device),
-            use_cache=False,
-        )
-        return output.last_hidden_state[0, flat.last]
-
-    def _padded_states(self, rows: Sequence[Row]) -> Tensor:
-        """The same from rows of one answer each, padded on the right."""
-        batch = collate(rows, self.tokenizer.pad_token_id, self.device)
-        positions = {"position_ids": batch.position_ids} if takes_positions(self.backbone) else {}
-        mask = batch.segments.ge(0).long()
-        output = self.trunk(input_ids=batch.input_ids, attention_mask=mask, use_cache=False, **positions)
-        return output.last_hidden_state[batch.last_row, batch.last_column]
-
     def share_prompts(self) -> None:
-        """Score answers to one prompt in one row from now on, if that gives the states of separate rows.
-
-        It is tried on a short row, in float32.
-        """
-        if not (self.is_decoder and may_share_rows(self.backbone)):
-            return
-        ids = [number % self.backbone.config.get_text_config().vocab_size for number in range(3, 27)]
-        prompt = tuple(ids[:6])
-        answers = [Answer(prompt, tuple(ids[a:b])) for a, b in ((6, 9), (9, 15), (15, 24))]
+        """Score answers to one prompt in one row from now on, if that gives the states of separate rows."""
         self.eval()
-        with torch.inference_mode():
-            separate = self._padded_states(pack(answers, False, len(ids)))
-            self.backbone.set_attn_implementation(attention.IMPLEMENTATION)
-            shared = self._flat_states(pack(answers, True, len(ids)))
-        self.settings.shares_prompts = bool((shared - separate).norm() <= 1e-4 * separate.norm())
-        if not self.settings.shares_prompts:
-            self.backbone.set_attn_implementation("sdpa")
+        self.settings.shares_prompts = self.is_decoder and shares_rows(
+            self.backbone, self.trunk, self.tokenizer.pad_token_id
+        )
 
     def pack(self, answers: Sequence[Answer], max_row_tokens: int) -> list[Row]:
         """Lay answers into the rows that this model takes; see :func:`rewardmodel.batching.pack`."""
@@ -122,46 +89,19 @@ class RewardModel(nn.Module):
 
     def tokens_of(self, answers: Sequence[Answer]) -> int:
         """Tokens of the rows that answers to one prompt take; where they cannot share one, padding included."""
-        longest = max(len(answer.prompt) + len(answer.response) for answer in answers)
-        if not self.settings.shares_prompts:
-            return len(answers) * longest
-        return max(len(answer.prompt) for answer in answers) + sum(len(answer.response) for answer in answers)
+        return tokens_of(answers, self.settings.shares_prompts)
 
     def split(self, sizes: Sequence[int], budget: int) -> list[list[int]]:
         """Group items so that each group is one forward pass within a budget of tokens, padding included."""
-        return (split_evenly if self.settings.shares_prompts else split_by_tokens)(sizes, budget)
+        return split(sizes, budget, self.settings.shares_prompts)
 
     def add_adapters(self, rank: int, alpha: int, share_of_layers: float) -> None:
-        """Freeze the trunk and put low-rank adapters on the linear layers of its upper blocks.
-
-        Blocks below the lowest adapter need no backward pass.
-
-        Source: Hu et al. 2021, "LoRA: Low-rank adaptation of large language models".
-
-        :param share_of_layers: share of the blocks, counted from the top, above 0 and at most 1.
-        """
-        from peft import LoraConfig, get_peft_model
-        from transformers.pytorch_utils import Conv1D
-
-        blocks = self.backbone.config.get_text_config().num_hidden_layers
-        lowest = blocks - math.ceil(share_of_layers * blocks)
-        names = [
-            name
-            for name, module in self.trunk.named_modules()
-            if isinstance(module, nn.Linear | Conv1D) and block_number(name) >= lowest
-        ]
-        config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=names)
-        self._set_trunk(get_peft_model(self.trunk, config, autocast_adapter_dtype=False))
+        """Train low-rank adapters on the upper blocks alone; see :func:`rewardmodel.adapters.add_adapters`."""
+        add_adapters(self.backbone, rank, alpha, share_of_layers)
 
     def merge(self) -> None:
         """Add the adapters, where there are any, to the weights: what :meth:`save` writes has none."""
-        from peft import PeftModel
-
-        if isinstance(self.trunk, PeftModel):
-            self._set_trunk(self.trunk.merge_and_unload())
-
-    def _set_trunk(self, trunk: Any) -> None:
-        setattr(self.backbone, self.backbone.base_model_prefix, trunk)
+        merge_adapters(self.backbone)
 
     @torch.inference_mode()
     def raw_scores(self, answers: Sequence[Answer], tokens_per_batch: int) -> Tensor:

@@ -3,8 +3,9 @@
 A job is a process of its own. It reads ``spec.json`` and ``data/``, tells of itself in
 ``attempt-N/progress.jsonl``, publishes folders atomically with a manifest of hashes, and ends by
 writing ``result.json``. The supervisor touches ``lease``, which holds the seconds that a touch lasts,
-while it lives, and creates ``stop`` to ask for an orderly end. Run by hand on another machine, a job
-finds no ``lease`` and runs until done.
+while it lives, and creates ``stop`` to ask for an orderly end; ``settle`` asks a training to publish
+what its last checkpoint holds instead of training on. Run by hand on another machine, a job finds no
+``lease`` and runs until done.
 
 Nothing here imports torch or Django.
 """
@@ -36,6 +37,7 @@ EXIT_DISK_FULL = 74
 EXIT_RESUMABLE = 75
 """Stopped before the end in a state from which it can go on (EX_TEMPFAIL of sysexits.h)."""
 
+SETTLE_FILE = "settle"
 LEASE_SECONDS = 30.0
 """How long a touch of the lease lasts where the file does not say."""
 LEASE_POLL_SECONDS = 5.0
@@ -104,6 +106,11 @@ class RunDir:
     def stop_requested(self) -> bool:
         """Whether the supervisor asked for an orderly end."""
         return (self.path / "stop").exists()
+
+    @property
+    def settle_requested(self) -> bool:
+        """Whether the job is to end with what its last checkpoint holds, as its result."""
+        return (self.path / SETTLE_FILE).exists()
 
     def stop_if_asked(self) -> None:
         """End the job in order when the supervisor asks for it.

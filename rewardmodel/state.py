@@ -1,4 +1,4 @@
-"""What one training step of a reward model hands to the next, in memory and in a checkpoint.
+"""What one training step hands to the next, in memory and in a checkpoint.
 
 A checkpoint holds everything that the rest of the training depends on, so a run that was
 interrupted ends in the weights of one that was not: float32 weights, the optimiser's moments, the
@@ -13,16 +13,28 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from rewardmodel.contract import JobError, RewardJob
+from rewardmodel.contract import JobError
 
 WEIGHTS, OPTIMISER, BEST, COUNTERS = "weights.safetensors", "optimiser.safetensors", "best.safetensors", "state.json"
 VALUES_AT_ONCE = 1 << 21
 """Gradients that are held in float32 at once, unless one parameter has more: few enough to stay in the cache."""
+
+
+class Optimisation(Protocol):
+    """What a training job says of its optimiser; its fields are described where the job is."""
+
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
+    @property
+    def max_grad_norm(self) -> float: ...
 
 
 class MasterWeights:
@@ -34,7 +46,7 @@ class MasterWeights:
     Source: Micikevicius et al. 2018, "Mixed precision training", section 3.1.
     """
 
-    def __init__(self, model: nn.Module, job: RewardJob) -> None:
+    def __init__(self, model: nn.Module, job: Optimisation) -> None:
         trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
         self.names = list(trained)
         self.parameters = list(trained.values())
@@ -89,9 +101,14 @@ class MasterWeights:
 
     @torch.no_grad()
     def load(self, values: Sequence[Tensor]) -> None:
-        """Set the model's parameters."""
+        """Set the model's parameters and their masters."""
         for index, value in enumerate(values):
+            self.masters[index].copy_(value)
             self._set(index, value)
+
+    def by_name(self) -> dict[str, Tensor]:
+        """The masters, float32, by the names of their parameters."""
+        return dict(zip(self.names, self.masters, strict=True))
 
     def copy(self) -> list[Tensor]:
         """The parameters as they are, to be given to :meth:`load` later."""
@@ -127,10 +144,10 @@ class State:
 def save_state(folder: Path, state: State) -> None:
     """Write a checkpoint's files."""
     weights, best = state.weights, state.best
-    save_file(dict(zip(weights.names, weights.masters, strict=True)), folder / WEIGHTS)
+    save_file(weights.by_name(), folder / WEIGHTS)
     moments = {
         f"{name}.{key}": value
-        for name, master in zip(weights.names, weights.masters, strict=True)
+        for name, master in weights.by_name().items()
         for key, value in weights.optimizer.state[master].items()
     }
     save_file(moments, folder / OPTIMISER)
@@ -160,19 +177,18 @@ def load_state(folder: Path, state: State) -> None:
     """
     weights = state.weights
     saved, moments, best = (load_file(folder / name) for name in (WEIGHTS, OPTIMISER, BEST))
-    shapes = {name: master.shape for name, master in zip(weights.names, weights.masters, strict=True)}
+    shapes = {name: master.shape for name, master in weights.by_name().items()}
     if {name: tensor.shape for name, tensor in saved.items()} != shapes:
         raise JobError(
             f"The checkpoint {folder} is of another model than the job trains: start a new run, or put the "
             "specification back that it was made with."
         )
-    for name, master in zip(weights.names, weights.masters, strict=True):
-        master.copy_(saved[name])
+    weights.load([saved[name] for name in weights.names])
+    for name, master in weights.by_name().items():
         if f"{name}.step" in moments:  # not of a parameter that has had no gradient yet
             weights.optimizer.state[master] = {
                 key: moments[f"{name}.{key}"].to(master.device) for key in ("step", "exp_avg", "exp_avg_sq")
             }
-    weights.load(weights.masters)
     counters = json.loads((folder / COUNTERS).read_text())
     state.step, state.tokens, state.seconds = counters["step"], counters["tokens"], counters["seconds"]
     state.best = Best(

@@ -7,7 +7,8 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
 from annotate.models import Run, User
-from annotate.services import Conflict, audit, space
+from annotate.services import Conflict, Refused, audit, space
+from annotate.services.files import resume_step
 from annotate.services.runs import call_worker
 
 
@@ -42,6 +43,32 @@ def resume(*, run: Run, actor: User | None, ring: bool = True) -> Run:
     :raises Conflict: when it did not end early, or another of its kind is active.
     :raises Refused: when the disk has no room for it.
     """
+    return _again(run, actor, "resumed", ring=ring, settle=False)
+
+
+def settle(*, run: Run, actor: User | None, ring: bool = True) -> Run:
+    """Queue a training that ended early again, only to make a result of what its last checkpoint holds.
+
+    :param ring: whether to call a worker; False leaves the run to the caller.
+    :returns: the row as it is now.
+    :raises Conflict: when it did not end early, or another of its kind is active.
+    :raises Refused: when it has no checkpoint, or the disk has no room for it.
+    """
+    if not can_settle(run):
+        raise Refused(_("This run has saved nothing that could be its result."))
+    return _again(run, actor, "settled", ring=ring, settle=True)
+
+
+def can_settle(run: Run) -> bool:
+    """Whether a run is a training that has saved something which could be its result."""
+    return run.kind in (Run.Kind.TRAIN_REWARD, Run.Kind.IMPROVE) and resume_step(run) is not None
+
+
+def _again(run: Run, actor: User | None, action: str, *, ring: bool, settle: bool) -> Run:
+    """Queue a run that ended early again.
+
+    :param settle: whether it is only to make a result of its last checkpoint.
+    """
     space.check(run.kind, run.job)
     try:
         with transaction.atomic():
@@ -50,8 +77,9 @@ def resume(*, run: Run, actor: User | None, ring: bool = True) -> Run:
                 raise Conflict(_("Only a run that failed or was cancelled can be resumed."))
             run.state, run.finished_at, run.error = Run.State.QUEUED, None, ""
             run.cancel_requested, run.attempts_lost = False, 0
-            run.save(update_fields=["state", "finished_at", "error", "cancel_requested", "attempts_lost"])
-            audit.record("resumed", run, actor=actor, project=run.project)
+            run.selection["settle"] = settle
+            run.save(update_fields=["state", "finished_at", "error", "cancel_requested", "attempts_lost", "selection"])
+            audit.record(action, run, actor=actor, project=run.project)
             if ring:
                 call_worker(run)
     except IntegrityError as problem:

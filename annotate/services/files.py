@@ -44,9 +44,9 @@ def located(path: str) -> Path:
 
 
 def check_model_folder(path: str) -> Path:
-    """Check, without loading it, that a folder holds a causal language model that can chat.
+    """Check, without loading it, that a folder holds a causal language model.
 
-    :raises Refused: when it is missing, lies outside the allowed roots, or lacks weights or a chat template.
+    :raises Refused: when it is missing, lies outside the allowed roots, or lacks weights.
     """
     folder = located(path)
     roots = [Path(root).resolve() for root in settings.HONE_MODEL_ROOTS]
@@ -63,11 +63,6 @@ def check_model_folder(path: str) -> Path:
         )
     if not list(folder.glob("*.safetensors")):
         raise Refused(_("The model in %(path)s has no safetensors weights.") % {"path": path}, place="base_model")
-    if not _has_chat_template(folder):
-        raise Refused(
-            _("The tokenizer in %(path)s has no chat template, so chats cannot be put to this model.") % {"path": path},
-            place="base_model",
-        )
     return folder
 
 
@@ -75,12 +70,3 @@ def context_length(folder: Path) -> int | None:
     """Longest sequence of a model in tokens, as its ``config.json`` says; None where it does not."""
     length = json.loads((folder / "config.json").read_text()).get("max_position_embeddings")
     return length if isinstance(length, int) else None
-
-
-def _has_chat_template(folder: Path) -> bool:
-    if (folder / "chat_template.jinja").is_file():
-        return True
-    try:
-        return bool(json.loads((folder / "tokenizer_config.json").read_text()).get("chat_template"))
-    except (OSError, ValueError, AttributeError):
-        return False

@@ -30,6 +30,8 @@ from django.utils.translation import gettext as _
 from annotate.models import Run, RunEvent
 from annotate.services import Refused, register
 from annotate.services.files import run_folder
+from annotate.services.methods import way_of
+from rewardmodel.rundir import SETTLE_FILE
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +39,6 @@ MODULES = {
     Run.Kind.GENERATE: "policy.generate",
     Run.Kind.EVALUATE: "policy.generate",
     Run.Kind.TRAIN_REWARD: "rewardmodel.train",
-    Run.Kind.IMPROVE: "policy.train",
     Run.Kind.SCORE: "rewardmodel.score",
 }
 POLL_SECONDS = 0.5
@@ -83,6 +84,9 @@ def follow(run: Run, on_progress: OnProgress | None) -> Ending:
     attempt = folder / f"attempt-{run.attempt}"
     attempt.mkdir(exist_ok=True)
     (folder / "stop").unlink(missing_ok=True)
+    (folder / SETTLE_FILE).unlink(missing_ok=True)
+    if run.selection.get("settle"):
+        (folder / SETTLE_FILE).touch()
     lease = folder / "lease"
     lease.write_text(str(settings.HONE_RUN_LOST_SECONDS / 3))
     process = _start(run, folder, attempt / "log.txt")
@@ -107,7 +111,8 @@ def follow(run: Run, on_progress: OnProgress | None) -> Ending:
 
 
 def _start(run: Run, folder: Path, log_file: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", MODULES[Run.Kind(run.kind)], "--run-dir", str(folder)]
+    module = way_of(run).module if run.kind == Run.Kind.IMPROVE else MODULES[Run.Kind(run.kind)]
+    command = [sys.executable, "-m", module, "--run-dir", str(folder)]
     hidden = ("SECRET_KEY", "DATABASE_URL", "CELERY_BROKER_URL", "HONE_METRICS_TOKEN", "DJANGO_SETTINGS_MODULE")
     environment = {name: value for name, value in os.environ.items() if name not in hidden}
     with open(log_file, "ab") as output:

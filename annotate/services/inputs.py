@@ -17,8 +17,12 @@ from django.utils.translation import gettext as _
 from annotate.models import Run, Split
 from annotate.services import Refused, uncertainty
 from annotate.services.files import run_folder
+from annotate.services.imitation import examples
+from annotate.services.improving import read_prompts
+from annotate.services.methods import Method, method_of, spec_kind
 from annotate.services.training_rows import training_rows
 from policy.contract import PROMPTS_FILE
+from policy.methods import EXAMPLES_FILE
 from rewardmodel.contract import ANSWERS_FILE, RANKINGS_FILE
 from rewardmodel.publish import file_sha256, whole_file, write_json
 
@@ -37,10 +41,21 @@ RANKINGS = pa.schema(
         ("ratings", pa.list_(pa.float64())),
     ]
 )
+EXAMPLES = pa.schema(
+    [
+        ("row_id", pa.string()),
+        ("prompt_id", pa.string()),
+        ("split", pa.string()),
+        ("messages", MESSAGES),
+        ("response", pa.string()),
+        ("weight", pa.float64()),
+        ("source", pa.string()),
+    ]
+)
 ANSWERS = pa.schema([("row_id", pa.string()), ("messages", MESSAGES), ("responses", pa.list_(pa.string()))])
 
 ROWS_AT_ONCE = 10_000
-"""Rankings that are held in memory while they are written."""
+"""Rows that are held in memory while they are written."""
 
 
 def prepare(run: Run) -> None:
@@ -87,13 +102,16 @@ def _write(run: Run, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "data").mkdir(parents=True)
     (folder / "output").mkdir()
-    if run.kind == Run.Kind.TRAIN_REWARD:
+    method = method_of(run) if run.kind == Run.Kind.IMPROVE else None
+    if run.kind == Run.Kind.TRAIN_REWARD or method == Method.DPO:
         _write_rankings(run, folder / RANKINGS_FILE)
+    elif method == Method.SFT:
+        _write_examples(run, folder / EXAMPLES_FILE)
     elif run.kind == Run.Kind.SCORE:
         _write_answers(run, folder / ANSWERS_FILE)
     else:
         _write_prompts(run, folder / PROMPTS_FILE)
-    write_json(folder / "spec.json", {"kind": run.kind, "job": run.job})
+    write_json(folder / "spec.json", {"kind": spec_kind(run), "job": run.job})
 
 
 def _write_rankings(run: Run, path: Path) -> None:
@@ -104,18 +122,25 @@ def _write_rankings(run: Run, path: Path) -> None:
             writer.write_table(pa.Table.from_pylist(rows, schema=RANKINGS))
 
 
+def _write_examples(run: Run, path: Path) -> None:
+    assert run.snapshot is not None
+    with whole_file(path) as temporary, pq.ParquetWriter(temporary, EXAMPLES) as writer:
+        made = examples(run.snapshot, run.selection["sources"])
+        while rows := list(islice(made, ROWS_AT_ONCE)):
+            writer.write_table(pa.Table.from_pylist(rows, schema=EXAMPLES))
+
+
 def _write_answers(run: Run, path: Path) -> None:
     with whole_file(path) as temporary:
         pq.write_table(pa.Table.from_pylist(list(uncertainty.answers(run)), schema=ANSWERS), temporary)
 
 
 def _write_prompts(run: Run, path: Path) -> None:
-    splits = {
-        Run.Kind.GENERATE: run.selection.get("splits", Split.values),
-        Run.Kind.EVALUATE: [Split.TEST],
-        Run.Kind.IMPROVE: [Split.TRAIN],
-    }[Run.Kind(run.kind)]
-    prompts = run.project.prompts.filter(split__in=splits).order_by("pk")
-    rows = [{"prompt_id": str(p.pk), "split": p.split, "messages": p.messages} for p in prompts]
+    if run.kind == Run.Kind.IMPROVE:
+        prompts = read_prompts(run.project, run.selection, run.job.get("fixed_prompts", []))
+    else:
+        splits = [Split.TEST] if run.kind == Run.Kind.EVALUATE else run.selection.get("splits", Split.values)
+        prompts = run.project.prompts.filter(split__in=splits)
+    rows = [{"prompt_id": str(p.pk), "split": p.split, "messages": p.messages} for p in prompts.order_by("pk")]
     with whole_file(path) as temporary:
         pq.write_table(pa.Table.from_pylist(rows, schema=PROMPTS), temporary)

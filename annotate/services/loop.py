@@ -16,6 +16,7 @@ from typing import Any
 from annotate.models import Generation, Project, RewardModel, Run, User
 from annotate.services import Refused, measure, promotion, runs, simulate
 from annotate.services.execute import carry_out
+from annotate.services.improving import Wish
 
 Say = Callable[[str], None]
 
@@ -59,7 +60,9 @@ class Loop:
         reward_model = RewardModel.objects.get(run=trained)
         with self._stage("improve"):
             improved = self._carry_out(
-                runs.launch_improve(reward_model=reward_model, settings=self.settings.get("improve"), **shared)
+                runs.launch_improve(
+                    wish=Wish(reward_model=reward_model, settings=self.settings.get("improve", {})), **shared
+                )
             )
         newer = Generation.objects.get(run=improved)
         with self._stage("evaluate"):

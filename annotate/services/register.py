@@ -18,6 +18,7 @@ from django.utils.translation import gettext as _
 from annotate.models import Completion, Generation, RewardModel, Run, Signal
 from annotate.services import Refused, items, uncertainty
 from annotate.services.files import run_folder, stored
+from annotate.services.methods import method_of, spec_kind
 from rewardmodel.publish import BrokenFolder, file_sha256, verify
 
 log = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ def shard(run: Run, name: str, sha256: str) -> None:
                     token_count=row["token_count"],
                     finish_reason=row["finish_reason"],
                     sum_logprob=row["sum_logprob"],
-                    sampling={k: sampling[k] for k in ("temperature", "top_p", "max_tokens")},
+                    sampling={k: sampling[k] for k in ("temperature", "top_p", "max_tokens")} | _chosen_among(run, row),
                     seed=row["seed"],
                     engine=row["engine"],
                     engine_version=row["engine_version"],
@@ -77,6 +78,14 @@ def shard(run: Run, name: str, sha256: str) -> None:
         if run.kind == Run.Kind.GENERATE:
             assert run.generation is not None
             items.make_collect_items(project=run.project, generation=run.generation)
+
+
+def _chosen_among(run: Run, row: dict[str, Any]) -> dict[str, Any]:
+    """Of an answer that is the best of several: of how many, by which reward model, and its score."""
+    count = run.job.get("best_of", 1)
+    if count == 1 or run.reward_model is None:
+        return {}
+    return {"best_of": count, "reward_model": run.reward_model.number, "score": row["score"]}
 
 
 def _register_scores(run: Run, rows: list[dict[str, Any]], generations: dict[int, Generation]) -> None:
@@ -120,7 +129,7 @@ def read_result(run: Run) -> dict[str, Any]:
     except ValueError:
         outcome = None
     fits = isinstance(outcome, dict) and all(isinstance(outcome.get(name), kind) for name, kind in needed.items())
-    if not fits or outcome["kind"] != run.kind:
+    if not fits or outcome["kind"] != spec_kind(run):
         raise Refused(
             _(
                 "%(file)s is not the result of this run, so nothing was registered: delete it and resume the run "
@@ -176,7 +185,7 @@ def _register_generation(run: Run, outcome: dict[str, Any]) -> Generation:
         run=run,
         weights_path=stored(folder),
         manifest_sha256=outcome["manifest_sha256"],
-        how_made={"method": "PPO", "job": run.job, "metrics": outcome["metrics"]},
+        how_made={"method": method_of(run).label, "job": run.job, "metrics": outcome["metrics"]},
     )
 
 

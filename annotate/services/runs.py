@@ -12,26 +12,25 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from django.conf import settings as django_settings
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
 from annotate.models import Generation, Project, RewardModel, Run, Snapshot, Split, User
-from annotate.services import Conflict, Refused, audit, evaluations, files, space, uncertainty
+from annotate.services import Conflict, Refused, audit, estimates, evaluations, files, improving, jobs, space
 from annotate.services.generations import serving
+from annotate.services.jobs import Settings
+from annotate.services.methods import WAYS
 from annotate.services.recipe import Recipe
 from annotate.services.scorers import scorers, unused_seed
 from annotate.services.snapshots import create_snapshot
-from policy.contract import EvaluateJob, GenerateJob, ImproveJob, Sampling
-from rewardmodel.contract import JobError, RewardJob, ScoreJob, parse_job
+from annotate.services.uncertainty import unscored
+from policy.contract import EvaluateJob, GenerateJob
+from rewardmodel.contract import RewardJob, ScoreJob
 
 log = logging.getLogger(__name__)
 
 RING_SECONDS = 2.0
 """How long a request waits for the broker, at most."""
-
-Settings = dict[str, Any]
-"""Fields of a job that differ from their defaults."""
 
 
 def launch_generate(
@@ -41,6 +40,7 @@ def launch_generate(
     generation: Generation | None = None,
     samples: int | None = None,
     splits: Sequence[str] = tuple(Split.values),
+    best_of: int = 1,
     seed: int = 0,
     settings: Settings | None = None,
     ring: bool = True,
@@ -50,32 +50,37 @@ def launch_generate(
     :param generation: who answers; the served one when None.
     :param samples: answers a prompt; one item's worth when None.
     :param splits: prompts of which splits.
+    :param best_of: tries of which the latest reward model keeps one for each answer; 1 keeps what is drawn.
     :param seed: seed of the sampling.
     :param settings: fields of the job that differ from their defaults.
     :param ring: whether to call a worker; False leaves the run to the caller.
-    :raises Refused: when there are no prompts or the model folder will not do.
+    :raises Refused: when there are no prompts, no reward model that could choose, or the model folder will not do.
     """
     generation = generation or serving(project)
     prompts = project.prompts.filter(split__in=splits)
     if not prompts.exists():
         raise Refused(_("There are no prompts to answer: import some first."))
     model = files.check_model_folder(generation.weights_path)
+    reward_model = improving.latest_reward_model(project) if best_of > 1 else None
     values = {
         "model": str(model),
         "generation": generation.number,
         "samples": samples or project.completions_per_item,
-        "first_sample": _next_sample(generation),
-        "sampling": _sampling(project, seed),
-        "engine": _engine(),
+        "first_sample": jobs.next_sample(generation),
+        "best_of": best_of,
+        "reward_model": str(files.located(reward_model.weights_path)) if reward_model else None,
+        "sampling": jobs.sampling(project, seed),
+        "engine": jobs.engine(),
         **(settings or {}),
     }
     return _launch(
         project,
         Run.Kind.GENERATE,
-        _job(GenerateJob, values),
+        jobs.checked(GenerateJob, values),
         actor=actor,
         ring=ring,
         generation=generation,
+        reward_model=reward_model,
         selection={"splits": list(splits), "score_after": ring},
     )
 
@@ -109,7 +114,7 @@ def launch_train_reward(
         if seed is None:
             seed = unused_seed(project)
         values = {"base_model": str(model), "max_tokens": longest, "seed": seed, **(settings or {})}
-        job = _job(RewardJob, values)
+        job = jobs.checked(RewardJob, values)
         return _launch(
             project,
             Run.Kind.TRAIN_REWARD,
@@ -126,45 +131,39 @@ def launch_improve(
     *,
     project: Project,
     actor: User | None,
-    reward_model: RewardModel | None = None,
+    wish: improving.Wish | None = None,
+    kinds: Sequence[str] = (User.Kind.HUMAN,),
     seed: int = 0,
-    settings: Settings | None = None,
     ring: bool = True,
 ) -> Run:
-    """Ask for the next generation: PPO from the served one against a reward model.
+    """Ask for the next generation, made from the served one.
 
     Where a worker carries it out, the new generation is then evaluated beside its parent.
 
-    :param reward_model: the latest when None.
-    :raises Refused: when there is no reward model or no training prompt.
+    :param wish: the method and what it works with; PPO against the latest reward model when None.
+    :param kinds: whose judgements a method that learns from a snapshot takes where the wish names none.
+    :raises Refused: when what the method needs is not there.
     """
-    reward_model = reward_model or project.reward_models.order_by("-number").first()
-    if reward_model is None:
-        raise Refused(_("There is no reward model yet: train one first."))
-    train_prompts = project.prompts.filter(split=Split.TRAIN).count()
-    if not train_prompts:
-        raise Refused(_("There are no training prompts: import some first."))
-    generation = serving(project)
-    policy = files.check_model_folder(generation.weights_path)
-    values: Settings = {
-        "policy": str(policy),
-        "seed": seed,
-        "reward_model": str(files.located(reward_model.weights_path)),
-        "sampling": _sampling(project, seed),
-        "engine": _engine(),
-        "prompts_per_update": min(train_prompts, ImproveJob.prompts_per_update),
-        **(settings or {}),
-    }
-    return _launch(
-        project,
-        Run.Kind.IMPROVE,
-        _job(ImproveJob, values),
-        actor=actor,
-        ring=ring,
-        generation=generation,
-        reward_model=reward_model,
-        selection={"evaluate_after": ring},
-    )
+    wish = wish or improving.Wish()
+    with transaction.atomic():
+        if not WAYS[wish.method].draws and wish.snapshot is None:
+            wish = dataclasses.replace(
+                wish, snapshot=create_snapshot(project=project, actor=actor, recipe=Recipe(kinds=list(kinds)))
+            )
+        planned = improving.plan(
+            project=project,
+            wish=estimates.within_time(project, wish),
+            seed=seed,
+        )
+        planned.inputs["selection"]["evaluate_after"] = ring
+        return _launch(
+            project,
+            Run.Kind.IMPROVE,
+            jobs.checked(planned.job, planned.values),
+            actor=actor,
+            ring=ring,
+            **planned.inputs,
+        )
 
 
 def launch_evaluate(
@@ -198,9 +197,9 @@ def launch_evaluate(
         "models": [{"generation": g.number, "path": str(files.check_model_folder(g.weights_path))} for g in pair],
         "reward_model": str(files.located(reward_model.weights_path)) if reward_model else None,
         "other_reward_model": str(files.located(other.weights_path)) if other else None,
-        "first_sample": max(_next_sample(g) for g in pair),
-        "sampling": _sampling(project, seed),
-        "engine": _engine(),
+        "first_sample": max(jobs.next_sample(g) for g in pair),
+        "sampling": jobs.sampling(project, seed),
+        "engine": jobs.engine(),
         **(settings or {}),
     }
     with transaction.atomic():
@@ -208,7 +207,7 @@ def launch_evaluate(
         return _launch(
             project,
             Run.Kind.EVALUATE,
-            _job(EvaluateJob, values),
+            jobs.checked(EvaluateJob, values),
             actor=actor,
             ring=ring,
             generation=generation,
@@ -225,9 +224,9 @@ def launch_score(*, project: Project, actor: User | None, ring: bool = True) -> 
     reward_model = project.reward_models.order_by("-number").first()
     if reward_model is None:
         raise Refused(_("There is no reward model yet: train one first."))
-    if not uncertainty.unscored(project, reward_model).exists():
+    if not unscored(project, reward_model).exists():
         raise Refused(_("There is nothing to score: the reward model has seen every open item."))
-    job = _job(ScoreJob, {"reward_model": str(files.located(reward_model.weights_path))})
+    job = jobs.checked(ScoreJob, {"reward_model": str(files.located(reward_model.weights_path))})
     return _launch(project, Run.Kind.SCORE, job, actor=actor, ring=ring, reward_model=reward_model)
 
 
@@ -236,7 +235,7 @@ def launch_score_texts(*, reward_model: RewardModel, count: int, actor: User | N
 
     :param count: prompts whose answers are scored.
     """
-    job = _job(ScoreJob, {"reward_model": str(files.located(reward_model.weights_path))})
+    job = jobs.checked(ScoreJob, {"reward_model": str(files.located(reward_model.weights_path))})
     return _launch(
         reward_model.project,
         Run.Kind.SCORE,
@@ -292,27 +291,3 @@ def _launch(
             ) from problem
         raise
     return run
-
-
-def _job(job_class: type[Any], values: Settings) -> Settings:
-    try:
-        return dataclasses.asdict(parse_job(job_class, values))
-    except JobError as problem:
-        raise Refused(str(problem)) from problem
-
-
-def _sampling(project: Project, seed: int) -> Settings:
-    return dataclasses.asdict(Sampling(temperature=project.temperature, max_tokens=project.max_tokens, seed=seed))
-
-
-def _engine() -> Settings:
-    engine = {"name": django_settings.HONE_ENGINE}
-    if engine["name"] == "openai":
-        engine["base_url"] = django_settings.HONE_OPENAI_BASE_URL
-        engine["served_model"] = django_settings.HONE_OPENAI_MODEL
-    return engine
-
-
-def _next_sample(generation: Generation) -> int:
-    latest = generation.completions.order_by("-sample").values_list("sample", flat=True).first()
-    return 0 if latest is None else latest + 1

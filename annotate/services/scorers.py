@@ -19,7 +19,15 @@ def scorers(generation: Generation, models: Iterable[RewardModel]) -> tuple[Rewa
     first = next((model for model in newest_first if model.pk == trained), next(iter(newest_first), None))
     if first is None:
         return None, None
-    return first, next((model for model in newest_first if not _seeds(model) & _seeds(first)), None)
+    return first, of_another_seed(first, newest_first)
+
+
+def of_another_seed(first: RewardModel, models: Iterable[RewardModel]) -> RewardModel | None:
+    """The first of some reward models that shares no seed with one; None where there is none.
+
+    :param models: to choose from, with their runs.
+    """
+    return next((model for model in models if not _seeds(model) & _seeds(first)), None)
 
 
 def unused_seed(project: Project) -> int:

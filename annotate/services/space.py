@@ -22,8 +22,9 @@ LONGEST_HEADER = 100 << 20
 """Bytes; the format allows no longer one."""
 FLOAT = 4
 """Bytes of a float32 number, the widest that is written."""
-WEIGHTS_IN_CHECKPOINT = {Run.Kind.TRAIN_REWARD: 4, Run.Kind.IMPROVE: 3}
-"""How often a trained number stands in a checkpoint: itself, two moments of Adam, and in reward training the best."""
+TRAINS = (Run.Kind.TRAIN_REWARD, Run.Kind.IMPROVE)
+WEIGHTS_IN_CHECKPOINT = 3
+"""How often a trained number stands in a checkpoint: itself, two moments of Adam; with early stopping the best too."""
 
 
 def check(kind: str, job: dict[str, Any]) -> None:
@@ -47,14 +48,20 @@ def check(kind: str, job: dict[str, Any]) -> None:
 
 def needed_bytes(kind: str, job: dict[str, Any]) -> int:
     """Most bytes that a run holds on the disk at once, the model that it publishes included."""
-    if kind not in WEIGHTS_IN_CHECKPOINT:
+    if kind not in TRAINS:
         return SLACK
     shapes = _shapes(Path(job["base_model"] if kind == Run.Kind.TRAIN_REWARD else job["policy"]))
     model = sum(map(math.prod, shapes))
     matrices = [shape for shape in shapes if len(shape) == 2]
     trained = sum(job["lora_rank"] * sum(shape) for shape in matrices) if job["lora_rank"] else model
-    checkpoints = (CHECKPOINTS_KEPT + 1) * WEIGHTS_IN_CHECKPOINT[Run.Kind(kind)] * trained
+    stops_early = kind == Run.Kind.TRAIN_REWARD or "patience" in job
+    checkpoints = (CHECKPOINTS_KEPT + 1) * (WEIGHTS_IN_CHECKPOINT + stops_early) * trained
     return SLACK + FLOAT * (model + checkpoints)
+
+
+def parameters_of(folder: Path) -> int:
+    """How many numbers a model's weights are."""
+    return sum(map(math.prod, _shapes(folder)))
 
 
 def _shapes(folder: Path) -> list[list[int]]:

@@ -63,6 +63,7 @@ ACTIONS = {
     "resumed": _("resumed"),
     "retired key": _("retired"),
     "revoked": _("withdrew"),
+    "settled": _("took the last checkpoint of"),
     "undid import": _("undid"),
     "uploaded data": _("uploaded data"),
 }

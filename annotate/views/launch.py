@@ -49,6 +49,7 @@ def _generate(request: SignedInRequest, project: Project) -> Run:
         generation=_chosen(request, project.generations, "generation"),
         samples=_number(request, "samples", lowest=1, highest=100),
         splits=splits,
+        best_of=_number(request, "best_of", lowest=1, highest=64) or 1,
     )
 
 
@@ -58,15 +59,6 @@ def _train_reward(request: SignedInRequest, project: Project) -> Run | Backgroun
     if snapshot is None and not snapshots.is_quick(project):
         return background.ask(project=project, kind="train_reward", asked={"settings": settings}, actor=request.user)
     return runs.launch_train_reward(project=project, actor=request.user, snapshot=snapshot, settings=settings)
-
-
-def _improve(request: SignedInRequest, project: Project) -> Run:
-    return runs.launch_improve(
-        project=project,
-        actor=request.user,
-        reward_model=_chosen(request, project.reward_models, "reward_model"),
-        settings={"updates": updates} if (updates := _number(request, "updates", lowest=1, highest=1000)) else None,
-    )
 
 
 def _evaluate(request: SignedInRequest, project: Project) -> Run:
@@ -82,7 +74,6 @@ def _evaluate(request: SignedInRequest, project: Project) -> Run:
 LAUNCHERS: dict[str, Callable[[SignedInRequest, Project], Run | BackgroundTask]] = {
     Run.Kind.GENERATE.value: _generate,
     Run.Kind.TRAIN_REWARD.value: _train_reward,
-    Run.Kind.IMPROVE.value: _improve,
     Run.Kind.EVALUATE.value: _evaluate,
 }
 

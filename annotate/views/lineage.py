@@ -18,6 +18,7 @@ from annotate.views.paging import page_of
 
 PPO_FACTS = ("reward", "kl", "kl_coefficient", "entropy", "length", "end_rate", "clip_fraction")
 """What tells most of how PPO went; the rest stands on the run's page."""
+TUNING_FACTS = ("n", "kl_bound", "mean_score", "best_score", "steps", "best_step", "dev_loss", "tokens_per_second")
 
 
 @require_GET
@@ -64,10 +65,12 @@ def _win_rate(generation: Generation, user: User) -> Estimate | Undefined | None
 
 
 def _training_of(generation: Generation) -> Table | None:
-    """The first and the last update of the PPO that made a generation."""
-    updates = generation.how_made.get("metrics", {}).get("updates", [])
+    """The first and the last update of the PPO that made a generation, or the figures of its fine-tuning."""
+    metrics = generation.how_made.get("metrics", {})
+    updates = metrics.get("updates", [])
     if not updates:
-        return None
+        figures = {**metrics, **metrics.get("training", {})}
+        return side_by_side({_("Value"): {name: figures.get(name) for name in TUNING_FACTS}})
     first, last = updates[0], updates[-1]
     return side_by_side(
         {

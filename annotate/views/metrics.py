@@ -21,7 +21,10 @@ STAGES: dict[str, Text] = {
     "score": _("Scoring"),
     "train": _("Training"),
     "evaluate": _("Evaluating"),
-    "ppo": _("PPO"),
+    "ppo": _("Updates"),
+    "watch": _("Watching"),
+    "sample": _("Keeping the best"),
+    "reference": _("Reading the parent"),
     "publish": _("Writing the weights"),
     "save": _("Writing the weights"),
     "done": _("Done"),
@@ -50,12 +53,27 @@ MEASURES: dict[str, Measure] = {
     ),
     "pairs": Measure(_("Pairs"), _("Pairs of answers of which a rater preferred one.")),
     "prompts": Measure(_("Prompts"), _("Prompts that the pairs come from; the interval treats each as one draw.")),
-    "loss": Measure(_("Loss"), _("What training lowers: how badly the scores fit the raters' rankings.")),
+    "loss": Measure(_("Loss"), _("What training lowers: how badly the model fits what it learns from.")),
     "dev_loss": Measure(_("Loss on dev"), _("The loss on prompts not trained on; training stops when it rises.")),
     "dev_accuracy": Measure(_("Accuracy on dev"), _("Accuracy on the prompts that decide when to stop."), share=True),
     "reward": REWARD,
     "score": REWARD,
+    "other_reward": Measure(
+        _("Second reward model"), _("Mean score that the watching model gives the same answers; it trains nothing.")
+    ),
+    "mean_score": Measure(_("Score of all answers"), _("Mean over the answers drawn.")),
+    "best_score": Measure(_("Score of those kept"), _("Mean over the best of each n.")),
+    "margin": Measure(
+        _("Margin"), _("By how much the implicit reward of preferred answers is ahead, mean over the pairs of a step.")
+    ),
+    "dev_margin": Measure(_("Margin on dev"), _("The same on prompts not trained on.")),
+    "chosen_reward": Measure(
+        _("Reward of the preferred"),
+        _("β·(log π − log π_parent), mean over preferred answers; below 0 they became less likely."),
+    ),
+    "rejected_reward": Measure(_("Reward of the others"), _("The same of the answers that were not preferred.")),
     "kl": Measure(_("KL to the parent"), _("How far the policy has moved from its parent, in nats an answer.")),
+    "kl_base": Measure(_("KL to the base model"), _("How far it is from generation 0, in nats an answer.")),
     "kl_coefficient": Measure(_("KL coefficient"), _("Weight of the penalty on moving away; adapts to the target.")),
     "entropy": Measure(_("Entropy"), _("Surprise of the policy's own tokens, in nats a token; near 0 it repeats.")),
     "mismatch_kl": Measure(
@@ -63,6 +81,9 @@ MEASURES: dict[str, Measure] = {
     ),
     "length": LENGTH,
     "tokens": LENGTH,
+    "repetition": Measure(
+        _("Repetition"), _("Share of an answer's runs of four words that it had said before, mean."), share=True
+    ),
     "end_rate": Measure(_("Answers that end"), _("Share of answers that end before the token limit."), share=True),
     "policy_loss": Measure(_("Policy loss"), _("PPO's clipped objective with its sign changed.")),
     "value_loss": Measure(_("Value loss"), _("Squared error of the value head's forecasts of the return.")),
@@ -80,10 +101,15 @@ MEASURES: dict[str, Measure] = {
     "seconds_score": Measure(_("Seconds scoring"), _("Of an update, spent in the reward model.")),
     "seconds_evaluate": Measure(_("Seconds evaluating"), _("Of an update, spent on log-probabilities and values.")),
     "seconds_train": Measure(_("Seconds training"), _("Of an update, spent on optimiser steps.")),
+    "seconds_swap": Measure(_("Seconds swapping weights"), _("Of an update, until the sampler has the new policy.")),
     "completions": Measure(_("Answers"), _("Answers measured.")),
     "logprob_per_token": Measure(_("Log-probability a token"), _("Mean under the policy that wrote the answer.")),
     "steps": Measure(_("Steps"), _("Optimiser steps taken.")),
     "best_step": Measure(_("Best step"), _("The step whose weights were kept: the lowest loss on dev.")),
+    "n": Measure(_("n"), _("Answers drawn to a prompt, of which the best was kept.")),
+    "kl_bound": Measure(
+        _("KL bound of the sampler"), _("log n − (n − 1)/n nats: how far the best of n can be from one draw.")
+    ),
     "score_mean": Measure(_("Mean of raw scores"), _("Subtracted, so that training answers have mean 0.")),
     "score_scale": Measure(_("Scale of scores"), _("Multiplied, so that training answers have standard deviation 1.")),
 }

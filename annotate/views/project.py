@@ -16,7 +16,6 @@ from annotate.services.evaluations import PLANNED_BY_ITSELF
 from annotate.templatetags.hone import duration
 from annotate.views.background import Shown, at_work
 from annotate.views.reward_settings import SETTINGS, losses
-from policy.contract import ImproveJob
 
 RUNS_SHOWN = 8
 
@@ -77,7 +76,6 @@ def project(request: SignedInRequest, slug: str) -> HttpResponse:
         "losses": losses(),
         "reward_settings": SETTINGS,
         "splits": Split.choices,
-        "default_updates": ImproveJob.updates,
         "planned_by_itself": PLANNED_BY_ITSELF,
         "tab": "project",
     }
@@ -122,11 +120,16 @@ def loop_of(project: Project) -> Loop:
             {
                 Run.Kind.GENERATE: "" if prompts else _("There are no prompts yet."),
                 Run.Kind.TRAIN_REWARD: "" if slots["done"] or has_preferences(project) else _("Rate items first."),
-                Run.Kind.IMPROVE: "" if reward_model else _("Train a reward model first."),
+                Run.Kind.IMPROVE: "" if reward_model or slots["done"] or teaches(project) else _("Rate items first."),
                 Run.Kind.EVALUATE: "" if len(generations) > 1 else _("There is only the base model."),
             },
         ),
     )
+
+
+def teaches(project: Project) -> bool:
+    """Whether anything was imported that a policy can learn from."""
+    return has_preferences(project) or project.demonstrations.exists()
 
 
 def has_preferences(project: Project) -> bool:

@@ -41,7 +41,7 @@ def prompts(request: SignedInRequest, slug: str) -> HttpResponse:
         "chosen": chosen,
         "has_any": project.prompts.exists(),
         "splits": Split.choices,
-        "tags": _tags(project),
+        "tags": tags_of(project),
         "tab": "prompts",
     }
     return render(request, "prompts/list.html", context)
@@ -111,7 +111,8 @@ def sent_prompts(
     return rows, bad
 
 
-def _tags(project: Project) -> list[str]:
+def tags_of(project: Project) -> list[str]:
+    """The tags of a project's prompts, in order."""
     unnested = project.prompts.annotate(tag=Func(F("tags"), function="unnest")).values_list("tag", flat=True)
     return sorted(set(unnested.distinct()))
 

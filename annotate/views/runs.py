@@ -15,8 +15,9 @@ from django.views.decorators.http import require_GET, require_POST
 
 from annotate.access import LEAD, SignedInRequest, get_project, get_run
 from annotate.models import Run
-from annotate.services import Refused, control
+from annotate.services import Refused, control, watching
 from annotate.services.files import resume_step
+from annotate.services.methods import method_of
 from annotate.views.metrics import UNCHARTED, measure_of, place_of, stage_name
 from annotate.views.paging import page_of
 from annotate.views.scores import first_scores
@@ -65,6 +66,12 @@ def resume(request: SignedInRequest, slug: str, pk: uuid.UUID) -> HttpResponse:
     return _control(request, get_run(request, slug, pk), control.resume)
 
 
+@require_POST
+def settle(request: SignedInRequest, slug: str, pk: uuid.UUID) -> HttpResponse:
+    """Take what a training that ended early has saved last as its result."""
+    return _control(request, get_run(request, slug, pk), control.settle)
+
+
 def _control(request: SignedInRequest, run: Run, change: Callable[..., Run]) -> HttpResponse:
     try:
         change(run=run, actor=request.user)
@@ -101,7 +108,25 @@ def _live(run: Run) -> dict[str, Any]:
         "stage": stage_name(stage),
         "update": _update_at_work(run.progress, stage),
         "resumes_at": resume_step(run),
+        **_watched(run),
+        "can_settle": run.ended_early and control.can_settle(run),
         "table": table,
+    }
+
+
+def _watched(run: Run) -> dict[str, Any]:
+    """What only a run that improves the policy shows."""
+    if run.kind != Run.Kind.IMPROVE:
+        return {}
+    updates = watching.updates_of(run)
+    return {
+        "method": method_of(run).label,
+        "warnings": watching.warnings(run, updates),
+        "shares": [
+            (measure_of(part.stage).label, part)
+            for part in sorted(watching.shares(updates), key=lambda part: place_of(part.stage))
+        ],
+        "shown": watching.shown(run, updates),
     }
 
 

@@ -63,6 +63,8 @@ class Completion:
     logprobs: list[float]
     """Natural logarithm of the probability with which each token was drawn, temperature and top-p applied; empty where
     the engine does not report it."""
+    weights_version: int = 0
+    """Version of the weights that drew it, as :meth:`Engine.load_weights` was told; 0 for those loaded first."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +101,11 @@ class Engine(Protocol):
         engine can only be closed.
         """
 
-    def load_weights(self, folder: Path) -> None:
-        """Take the weights of another model folder of the same architecture."""
+    def load_weights(self, folder: Path, version: int = 0) -> None:
+        """Take the weights of another model folder of the same architecture.
+
+        :param version: what the completions that these weights draw are marked with.
+        """
 
     def close(self) -> None:
         """Free the engine's process and memory; the engine is of no use afterwards."""

@@ -91,7 +91,7 @@ class OpenAIEngine:
 
         yield from self._results(answer_all, on_wait)
 
-    def load_weights(self, folder: Path) -> None:
+    def load_weights(self, folder: Path, version: int = 0) -> None:
         """Refuse: a server's weights are its own.
 
         :raises JobError: always.

@@ -10,7 +10,16 @@ import torch
 import transformers
 
 from policy.contract import EngineConfig
-from policy.engines.base import WAIT_SECONDS, Capabilities, Completion, OnWait, Request, decode, end_token_ids
+from policy.engines.base import (
+    WAIT_SECONDS,
+    Capabilities,
+    Completion,
+    FinishReason,
+    OnWait,
+    Request,
+    decode,
+    end_token_ids,
+)
 from rewardmodel.chat import load_tokenizer
 from rewardmodel.hardware import resolve_device, resolve_dtype
 
@@ -34,6 +43,7 @@ class TransformersEngine:
         self._device = resolve_device("auto")
         self._dtype = resolve_dtype(config.dtype, self._device)
         self._model: transformers.PreTrainedModel | None = None
+        self._weights_version = 0
 
     def wait_until_ready(self, on_wait: OnWait | None = None) -> None:
         """Load the model; see :meth:`policy.engines.base.Engine.wait_until_ready`."""
@@ -50,9 +60,10 @@ class TransformersEngine:
             for position, completion in self._stream_batch([requests[i] for i in indices], on_wait):
                 yield indices[position], completion
 
-    def load_weights(self, folder: Path) -> None:
+    def load_weights(self, folder: Path, version: int = 0) -> None:
         """Load a model folder in place of the one before."""
         self._model = None
+        self._weights_version = version
         model = transformers.AutoModelForCausalLM.from_pretrained(
             folder, dtype=self._dtype, device_map=self._device, use_safetensors=True
         )
@@ -106,7 +117,8 @@ class TransformersEngine:
                 if ended or len(token_ids[row]) == requests[row].max_tokens:
                     unfinished.discard(row)
                     ids, text = token_ids[row], decode(self._tokenizer, token_ids[row])
-                    yield row, Completion(text, len(ids), "stop" if ended else "length", ids, logprobs[row])
+                    reason: FinishReason = "stop" if ended else "length"
+                    yield row, Completion(text, len(ids), reason, ids, logprobs[row], self._weights_version)
             if not unfinished:
                 return
             input_ids = drawn[:, None]

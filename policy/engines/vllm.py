@@ -107,12 +107,15 @@ class VllmEngine:
             answer = self._receive(on_wait)
             ids = answer["token_ids"]
             text = decode(self._tokenizer, ids)
-            yield answer["index"], Completion(text, len(ids), answer["finish_reason"], ids, answer["logprobs"])
+            yield (
+                answer["index"],
+                Completion(text, len(ids), answer["finish_reason"], ids, answer["logprobs"], answer["weights_version"]),
+            )
 
-    def load_weights(self, folder: Path) -> None:
+    def load_weights(self, folder: Path, version: int = 0) -> None:
         """Swap the weights in place and forget everything computed with the old ones."""
         self.wait_until_ready()
-        self._send({"do": "load_weights", "folder": str(folder)})
+        self._send({"do": "load_weights", "folder": str(folder), "version": version})
         self._receive()
 
     def close(self) -> None:

@@ -34,7 +34,7 @@ def main(settings: dict[str, Any]) -> None:
         if command["do"] == "generate":
             worker.generate(command["requests"], answer)
         else:
-            worker.load_weights(command["folder"])
+            worker.load_weights(command["folder"], command["version"])
             answer({})
 
 
@@ -78,6 +78,7 @@ class Worker:
             generation_config="vllm",
         )
         self._requests = 0
+        self._weights_version = 0
 
     def generate(self, requests: list[dict[str, Any]], answer: Any) -> None:
         """Answer requests, each as soon as it is whole."""
@@ -113,14 +114,16 @@ class Worker:
                             step[token].logprob for step, token in zip(result.logprobs, token_ids, strict=True)
                         ],
                         "finish_reason": result.finish_reason,
+                        "weights_version": self._weights_version,
                     }
                 )
 
-    def load_weights(self, folder: str) -> None:
+    def load_weights(self, folder: str, version: int) -> None:
         """Take other weights in place; cached prefixes of the old ones would answer for the new."""
         self._llm.collective_rpc("reload_weights", kwargs={"weights_path": folder})
         if not self._llm.reset_prefix_cache():
             raise RuntimeError("The prefix cache of the old weights could not be cleared.")
+        self._weights_version = version
 
 
 if __name__ == "__main__":

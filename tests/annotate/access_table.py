@@ -47,6 +47,8 @@ TABLE: dict[tuple[str, str], tuple[int, int, int, int, int]] = {
     ("project", "GET"): (IN, 404, 302, 200, 200),
     ("loop", "GET"): (IN, 404, 403, 200, 200),
     ("launch", "POST"): (IN, 404, 403, 302, 302),
+    ("improve", "GET"): (IN, 404, 403, 200, 200),
+    ("improve", "POST"): (IN, 404, 403, 422, 422),
     ("take_snapshot", "POST"): (IN, 404, 403, 302, 302),
     ("promote", "POST"): (IN, 404, 403, 302, 302),
     ("reject", "POST"): (IN, 404, 403, 302, 302),
@@ -84,6 +86,7 @@ TABLE: dict[tuple[str, str], tuple[int, int, int, int, int]] = {
     ("run_series", "GET"): (IN, 404, 403, 200, 200),
     ("run_cancel", "POST"): (IN, 404, 403, 302, 302),
     ("run_resume", "POST"): (IN, 404, 403, 302, 302),
+    ("run_settle", "POST"): (IN, 404, 403, 302, 302),
     ("generations", "GET"): (IN, 404, 403, 200, 200),
     ("generation", "GET"): (IN, 404, 403, 200, 200),
     ("gate", "GET"): (IN, 404, 403, 200, 200),
@@ -218,7 +221,7 @@ class Stage:
                 return [left.judgement.slot_id]
             case "run" | "run_live" | "run_series" | "run_scores":
                 return [left.run.pk]
-            case "run_cancel" | "run_resume":
+            case "run_cancel" | "run_resume" | "run_settle":
                 return [run(left.stage.project).pk]
             case "generation" | "gate" | "gate_live" | "promote" | "reject":
                 return [left.generation.number]

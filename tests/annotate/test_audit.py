@@ -15,10 +15,12 @@ from django.utils import timezone
 
 from annotate.models import AuditEvent, Contest, Criterion, GuidelineVersion, Membership, Norm, Project, Run, User
 from annotate.services import audit
+from annotate.services.files import run_folder
 from annotate.views.history import ACTIONS
+from rewardmodel.publish import publish
 from tests.annotate.access_table import TABLE, fingerprint
 from tests.annotate.brought import PAIR, brought, uploaded
-from tests.annotate.factory import run, user, waiting_task, world
+from tests.annotate.factory import model_folder, run, user, waiting_task, world
 from tests.annotate.keyed import contested_key, failed_qualification
 from tests.annotate.lineage import Turn, ended, judge, turn
 from tests.annotate.typing_in import typed
@@ -54,6 +56,13 @@ def waiting_run(left: Turn) -> list[object]:
     return [run(left.stage.project).pk]
 
 
+def saved_training(left: Turn) -> list[object]:
+    job = {"base_model": str(model_folder()), "lora_rank": 16}
+    made = run(left.stage.project, "train_reward", job=job, **ended(Run.State.FAILED))
+    publish(run_folder(made) / "checkpoints" / "step-3", lambda folder: (folder / "state.json").write_text("{}"))
+    return [made.pk]
+
+
 def failed_run(left: Turn) -> list[object]:
     return [run(left.stage.project, **ended(Run.State.FAILED)).pk]
 
@@ -86,6 +95,8 @@ CHANGES: dict[str, tuple[Callable[[Turn], list[object]], dict[str, Any], str]] =
     "take_snapshot": (fresh_judgements, {"name": "again"}, "froze"),
     "run_cancel": (waiting_run, {}, "cancelled"),
     "run_resume": (failed_run, {}, "resumed"),
+    "run_settle": (saved_training, {}, "settled"),
+    "improve": (lambda left: [], {"method": "ppo"}, "launched improve"),
     "add_prompts": (lambda left: [], {"prompts": "Why is the sky blue?"}, "imported prompts"),
     "data": (lambda left: [], {"file": "a file"}, "uploaded data"),
     "import_change": (lambda left: [brought(left.stage).pk], {"format": "trl-preference"}, "changed import"),

@@ -66,7 +66,7 @@ def test_a_project_is_made_as_described_and_led_by_its_maker(tmp_path: Path) -> 
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("missing", ["config.json", "chat_template.jinja"])
+@pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])
 def test_a_model_that_will_not_do_leaves_no_project(tmp_path: Path, missing: str) -> None:
     folder = model_folder("unfit")
     (folder / missing).unlink()

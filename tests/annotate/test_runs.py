@@ -113,7 +113,6 @@ def test_a_setting_out_of_range_is_refused_by_name(stage: World) -> None:
     [
         ("config.json", "config.json is missing"),
         ("model.safetensors", "no safetensors weights"),
-        ("chat_template.jinja", "no chat template"),
     ],
 )
 def test_a_model_folder_that_will_not_do_is_refused_with_what_is_missing(missing: str, sentence: str) -> None:

@@ -10,6 +10,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from annotate.models import Run, RunEvent
+from annotate.services.files import run_folder
+from rewardmodel.publish import publish
 from tests.annotate.factory import World, run
 from tests.annotate.lineage import ended, turn
 
@@ -127,3 +129,107 @@ def test_the_list_shows_every_run_with_its_state(alice: Client, stage: World) ->
 
 def test_an_empty_list_says_where_runs_are_started(alice: Client, stage: World) -> None:
     assert "Runs are started from the loop." in alice.get(reverse("runs", args=[stage.project.slug])).content.decode()
+
+
+def updates_made(of: Run, *updates: Mapping[str, object], attempt: int = 1) -> None:
+    """Lines of PPO's updates, numbered from 1."""
+    RunEvent.objects.bulk_create(
+        RunEvent(
+            run=of, attempt=attempt, sequence=n, at=timezone.now(), stage="ppo", done=n, total=12,
+            metrics={"update": n, **metrics},
+        )
+        for n, metrics in enumerate(updates, start=1)
+    )  # fmt: skip
+
+
+def rising(count: int, **names: tuple[float, float]) -> list[dict[str, float]]:
+    """Updates whose measures go evenly from one value to another."""
+    return [
+        {name: low + (high - low) * place / (count - 1) for name, (low, high) in names.items()}
+        for place in range(count)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("measures", "sentence"),
+    [
+        ({"reward": (0.0, 1.0), "other_reward": (0.5, -0.5)}, "exploit mistakes of the first"),
+        ({"length": (40.0, 90.0)}, "Answers went from 45 to 85 tokens"),
+        ({"length": (64.0, 20.0)}, "Answers went from 60 to 24 tokens"),
+        ({"repetition": (0.05, 0.5)}, "46 % of their runs of four words"),
+        ({"entropy": (3.0, 0.2)}, "says nearly the same every time"),
+        ({"kl": (0.0, 20.0)}, "KL to the parent is 18.2 nats, and 6.0 are aimed at"),
+    ],
+)
+def test_a_run_whose_reward_may_be_exploited_warns_of_it(
+    alice: Client, stage: World, measures: dict[str, tuple[float, float]], sentence: str
+) -> None:
+    made = working(stage, job={"updates": 12, "kl_target": 6.0})
+    updates_made(made, *rising(12, **measures))
+    assert sentence in text(alice, "run", made)
+
+
+def test_a_healthy_run_warns_of_nothing(alice: Client, stage: World) -> None:
+    made = working(stage, job={"updates": 12, "kl_target": 6.0})
+    healthy = {
+        "reward": (0.0, 1.0), "other_reward": (0.0, 0.6), "length": (40.0, 50.0), "repetition": (0.05, 0.08),
+        "entropy": (3.0, 2.0), "kl": (0.0, 6.0),
+    }  # fmt: skip
+    updates_made(made, *rising(12, **healthy))
+    assert "notice-warning" not in text(alice, "run", made)
+
+
+def test_a_few_updates_are_too_few_to_warn(alice: Client, stage: World) -> None:
+    made = working(stage, job={"updates": 12})
+    updates_made(made, *rising(5, length=(40.0, 400.0)))
+    assert "notice-warning" not in text(alice, "run", made)
+
+
+def test_dpo_that_makes_preferred_answers_less_likely_is_said(alice: Client, stage: World) -> None:
+    made = run(
+        stage.project, "improve", state=Run.State.RUNNING, attempt=1, selection={"method": "dpo"}, job={"beta": 0.1}
+    )
+    events(made, *({"loss": 0.3, "margin": 2.0, "chosen_reward": -2.0} for _n in range(40)))
+    html = text(alice, "run", made)
+    assert "Preferred answers have become less likely" in html
+    assert '<span class="tag">DPO</span>' in html
+
+
+def test_answers_to_fixed_prompts_are_shown_at_the_beginning_in_the_middle_and_now(alice: Client, stage: World) -> None:
+    made = working(stage, job={"updates": 5})
+    prompt = stage.project.prompts.earliest("pk")
+    updates_made(made, *({"reward": 0.0, "examples": {str(prompt.pk): f"回答 <b>{n}</b>"}} for n in range(1, 6)))
+    html = text(alice, "run", made)
+    assert "Question number 0?" in html
+    assert [f"回答 &lt;b&gt;{n}&lt;/b&gt;" in html for n in range(1, 6)] == [True, False, True, False, True]
+    assert "in update 3" in html
+
+
+def test_an_update_that_was_made_again_counts_once(alice: Client, stage: World) -> None:
+    made = working(stage, job={"updates": 5})
+    prompt = str(stage.project.prompts.earliest("pk").pk)
+    updates_made(made, {"examples": {prompt: "first"}}, {"examples": {prompt: "lost"}})
+    updates_made(made, {"examples": {prompt: "first"}}, {"examples": {prompt: "made again"}}, attempt=2)
+    html = text(alice, "run", made)
+    assert "made again" in html
+    assert "lost" not in html
+
+
+def test_the_time_of_an_update_is_split_by_what_it_was_spent_on(alice: Client, stage: World) -> None:
+    made = working(stage, job={"updates": 5})
+    updates_made(made, *({"seconds_generate": 30.0, "seconds_score": 10.0, "seconds_train": 60.0} for _n in range(2)))
+    html = text(alice, "run", made)
+    part = html[html.index("Seconds generating") :][:400]
+    assert "30 s" in part
+    assert "30.0%" in part or "30%" in part
+
+
+def test_a_training_that_failed_offers_what_it_saved_last(alice: Client, stage: World) -> None:
+    made = run(stage.project, "improve", selection={"method": "sft"}, **ended("failed"), error="NaN")
+    assert "as the result" not in text(alice, "run", made)
+    publish(run_folder(made) / "checkpoints" / "step-7", lambda folder: (folder / "state.json").write_text("{}"))
+    html = text(alice, "run", made)
+    assert "Resume from step 7" in html
+    assert "Take step 7 as the result" in html
+    Run.objects.filter(pk=made.pk).update(kind="generate")
+    assert "as the result" not in text(alice, "run", made)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.bench.bar import Bar, table
 
-AREAS = ("web", "data", "reward", "stats")
+AREAS = ("web", "data", "reward", "policy", "stats")
 
 
 def main() -> int:

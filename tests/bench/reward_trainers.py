@@ -19,7 +19,8 @@ import torch
 
 from rewardmodel.chat import load_tokenizer, prompt_ids, response_ids
 from rewardmodel.contract import RewardJob
-from rewardmodel.data import Ranking, read_rankings, training_steps
+from rewardmodel.data import Ranking, read_rankings
+from rewardmodel.fit import training_steps
 from rewardmodel.hardware import resolve_dtype
 from rewardmodel.loop import train_step
 from rewardmodel.model import RewardModel, Settings, new_reward_model

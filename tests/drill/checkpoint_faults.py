@@ -15,7 +15,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -185,37 +185,37 @@ def _ppo_training(folder: Path) -> Training:
     import torch
     from transformers.utils import logging
 
-    from policy.actor import Actor
-    from policy.ppo import State, load_checkpoint, save_checkpoint
+    from policy.actor import actor_of
+    from policy.contract import ImproveJob
+    from policy.state import State, load_checkpoint, new_state, save_checkpoint
     from tests.policy.conftest import make_model
 
     logging.disable_progress_bar()
     model = make_model(folder / "model")
-    cpu = torch.device("cpu")
+    job = ImproveJob(policy=str(model), reward_model="", lora_rank=4, lora_layers=1.0)
 
-    def at(step: int) -> tuple[Actor, State]:
-        actor = Actor(model, rank=4, alpha=8, layers=1.0, dtype=torch.float32, device=cpu, seed=step)
-        state = State(torch.optim.Adam(actor.trained().values()), 0.1 * step, [{"update": n + 1} for n in range(step)])
+    def at(step: int) -> State:
+        state = new_state(job, actor_of(replace(job, seed=step), torch.float32, torch.device("cpu")))
+        state.beta, state.history = 0.1 * step, [{"update": n + 1} for n in range(step)]
         for _step in range(step):
-            for parameter in actor.trained().values():
-                parameter.grad = torch.randn_like(parameter)
-            state.optimiser.step()
-        return actor, state
+            for name, weights in state.learners.items():
+                for parameter in weights.parameters:
+                    parameter.grad = torch.randn_like(parameter)
+                weights.step(state.learning_rates[name])
+        return state
 
     spare = at(1)
 
-    def load(folder: Path) -> tuple[Actor, State]:
-        load_checkpoint(folder, *spare)
+    def load(folder: Path) -> State:
+        load_checkpoint(folder, spare)
         return spare
 
-    def lay_open(found: tuple[Actor, State]) -> dict[str, Any]:
-        actor, state = found
+    def lay_open(state: State) -> dict[str, Any]:
         held: dict[str, Any] = {"beta": state.beta, "history": state.history}
-        for name, parameter in actor.trained().items():
-            held[name] = parameter
-            held |= {f"{name} {key}": value for key, value in state.optimiser.state[parameter].items()}
+        for prefix, weights in state.learners.items():
+            for name, master in weights.by_name().items():
+                held[f"{prefix}.{name}"] = master
+                held |= {f"{prefix}.{name} {key}": value for key, value in weights.optimizer.state[master].items()}
         return held
 
-    return Training(
-        {step: at(step) for step in STEPS}, lambda folder, found: save_checkpoint(folder, *found), load, lay_open
-    )
+    return Training({step: at(step) for step in STEPS}, save_checkpoint, load, lay_open)

@@ -166,6 +166,7 @@ def _prepare(project: Any) -> dict[str, Callable[[], Any]]:
     """
     from annotate.models import RewardModel, User
     from annotate.services.execute import carry_out
+    from annotate.services.improving import Wish
     from annotate.services.runs import launch_generate, launch_improve, launch_train_reward
     from annotate.services.simulate import judge_everything
 
@@ -180,7 +181,7 @@ def _prepare(project: Any) -> dict[str, Callable[[], Any]]:
     reward_model = RewardModel.objects.get(run=first)
     return {
         "reward model": lambda: launch_train_reward(snapshot=first.snapshot, settings=REWARD, **shared),
-        "PPO": lambda: launch_improve(reward_model=reward_model, settings=IMPROVE, **shared),
+        "PPO": lambda: launch_improve(wish=Wish(reward_model=reward_model, settings=IMPROVE), **shared),
     }
 
 

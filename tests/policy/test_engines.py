@@ -118,8 +118,9 @@ def test_top_p_leaves_only_the_nucleus_and_its_logprobs(any_engine, tiny_model, 
 def test_new_weights_answer_at_once_with_nothing_kept_of_the_old(engine, tiny_model, other_tiny_model, prompt):
     long_prompt = Chat(prompt.messages, prompt.ids * 6)
     before = generate(engine, requests_for(long_prompt, 2))
-    engine.load_weights(other_tiny_model)
+    engine.load_weights(other_tiny_model, 3)
     [other, _] = generate(engine, requests_for(long_prompt, 2))
+    assert (before[0].weights_version, other.weights_version) == (0, 3)
     expected = reference_logprobs(other_tiny_model, long_prompt.ids, other.token_ids, 0.7)
     assert other.logprobs == pytest.approx(expected, abs=2e-4)
     engine.load_weights(tiny_model)
@@ -157,6 +158,15 @@ def test_whoever_waits_is_called_while_vllm_hangs(vllm_engine, prompt, monkeypat
 
     assert len(list(vllm_engine.stream(requests_for(prompt, 2), wake_it_after_a_while))) == 2
     assert len(heard) >= 3
+
+
+def test_vllm_takes_no_processor_time_while_it_waits(vllm_engine, prompt):
+    generate(vllm_engine, requests_for(prompt, 4))
+    worker = psutil.Process(vllm_engine.pid)
+    before = worker.cpu_times()
+    time.sleep(2)
+    after = worker.cpu_times()
+    assert after.user + after.system - before.user - before.system < 0.2
 
 
 def test_vllm_that_cannot_start_says_so_with_the_end_of_its_log(tmp_path):

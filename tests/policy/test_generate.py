@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 
@@ -108,6 +109,72 @@ def test_a_stop_is_honoured_and_what_was_published_stays(tiny_model, tmp_path):
     with open_run(run_dir, 1) as run, pytest.raises(Stopped):
         main(run)
     assert not (run_dir / "result.json").exists()
+
+
+class CountsLetters:
+    """A reward by which the longer answer is better."""
+
+    def score(self, conversations):
+        import torch
+
+        return torch.tensor([float(len(answer)) for _, answer in conversations])
+
+
+def test_the_best_of_several_tries_is_published_with_its_score_and_the_bound_is_reported(
+    tiny_model, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(Scoring, "_load", lambda self, folder: CountsLetters())
+    job = generate_job(tiny_model, best_of=4, reward_model=str(tiny_model))
+    run_dir = write_run(tmp_path / "run", "generate", job, PROMPTS)
+    result = run_here(run_dir)
+    rows = completions_of(run_dir, result)
+    assert [(row["prompt_id"], row["sample"]) for row in rows] == [(p[0], k) for p in PROMPTS for k in range(3)]
+    assert all(row["score"] == len(row["text"]) for row in rows)
+    tries = {row["seed"] for row in rows}
+    assert tries < {request_seed(5, 1, p[0], k, t) for p in PROMPTS for k in range(3) for t in range(4)}
+    assert result["metrics"]["best_of"] == 4
+    assert result["metrics"]["kl_bound"] == pytest.approx(math.log(4) - 3 / 4)
+    plain = write_run(tmp_path / "plain", "generate", generate_job(tiny_model), PROMPTS)
+    drawn = completions_of(plain, run_here(plain))
+    assert sum(len(row["text"]) for row in rows) > sum(len(row["text"]) for row in drawn)
+
+
+def test_a_second_attempt_at_the_best_of_several_keeps_what_was_published(tiny_model, tmp_path, monkeypatch):
+    monkeypatch.setattr(Scoring, "_load", lambda self, folder: CountsLetters())
+    job = generate_job(tiny_model, best_of=2, reward_model=str(tiny_model))
+    whole = write_run(tmp_path / "whole", "generate", job, PROMPTS[:4])
+    expected = completions_of(whole, run_here(whole))
+    cut = write_run(tmp_path / "cut", "generate", job, PROMPTS[:4])
+    (cut / "output").mkdir()
+    name = "completions-00000.parquet"
+    (cut / "output" / name).write_bytes((whole / "output" / name).read_bytes())
+    again = completions_of(cut, run_here(cut, attempt=2))
+    assert [(row["text"], row["score"]) for row in again] == [(row["text"], row["score"]) for row in expected]
+
+
+def test_the_best_of_several_needs_a_reward_model_that_reads_the_same_text(tiny_model, tmp_path):
+    with pytest.raises(JobError, match="best_of above 1 needs a reward_model"):
+        generate_job(tiny_model, best_of=2)
+    other = make_model(tmp_path / "other")
+    (other / "chat_template.jinja").write_text("{{ messages }}")
+    job = generate_job(tiny_model, best_of=2, reward_model=str(other))
+    run_dir = write_run(tmp_path / "run", "generate", job, PROMPTS)
+    with pytest.raises(JobError, match="reads text with another tokenizer or chat template"):
+        run_here(run_dir)
+
+
+def test_a_score_that_is_no_number_ends_the_run_with_a_sentence(tiny_model, tmp_path, monkeypatch):
+    class Broken:
+        def score(self, conversations):
+            import torch
+
+            return torch.full((len(conversations),), math.nan)
+
+    monkeypatch.setattr(Scoring, "_load", lambda self, folder: Broken())
+    job = generate_job(tiny_model, best_of=2, reward_model=str(tiny_model))
+    run_dir = write_run(tmp_path / "run", "generate", job, PROMPTS)
+    with pytest.raises(JobError, match="a score that is not a number"):
+        run_here(run_dir)
 
 
 def test_models_are_compared_on_the_same_prompts_and_scored_by_two_reward_models(

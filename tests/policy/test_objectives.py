@@ -11,7 +11,9 @@ import torch
 from policy.objectives import (
     adapt_beta,
     gae,
+    group_relative,
     leave_one_out,
+    mismatch_kl,
     policy_loss,
     sampler_weights,
     token_rewards,
@@ -81,6 +83,15 @@ def test_whitened_values_have_mean_zero_and_unit_variance_over_drawn_tokens():
     assert (whitened[~mask] == 0).all()
 
 
+def test_rewards_are_whitened_without_shifting_their_mean():
+    """Values 1, 2, 3 and 6: mean 3, deviation √3.5, so 3 + (x − 3)/√3.5."""
+    values = torch.tensor([[1.0, 2.0, 3.0], [6.0, 9.0, 9.0]], dtype=torch.float64)
+    whitened = whiten(values, MASK, shift_mean=False)
+    assert whitened[MASK].tolist() == pytest.approx([3 + (x - 3) / math.sqrt(3.5) for x in (1, 2, 3, 6)], abs=1e-6)
+    assert whitened[MASK].mean().item() == pytest.approx(3.0)
+    assert (whitened[~MASK] == 0).all()
+
+
 def test_equal_values_stay_finite_when_whitened():
     assert whiten(torch.full((2, 3), 4.0), MASK)[MASK].tolist() == [0.0] * 4
 
@@ -88,6 +99,21 @@ def test_equal_values_stay_finite_when_whitened():
 def test_a_score_is_compared_with_the_mean_of_the_others():
     """1 against (2 + 6)/2, 2 against (1 + 6)/2, 6 against (1 + 2)/2."""
     assert leave_one_out(torch.tensor([[1.0, 2.0, 6.0]]))[0].tolist() == pytest.approx([-3.0, -1.5, 4.5])
+
+
+def test_within_a_group_a_score_is_measured_in_deviations():
+    """1, 2 and 6: mean 3, deviation √((4 + 1 + 9)/2) = √7; equal scores say nothing."""
+    found = group_relative(torch.tensor([[1.0, 2.0, 6.0], [4.0, 4.0, 4.0]]))
+    assert found[0].tolist() == pytest.approx([-2 / math.sqrt(7), -1 / math.sqrt(7), 3 / math.sqrt(7)])
+    assert found[1].tolist() == [0.0, 0.0, 0.0]
+
+
+def test_the_mismatch_of_sampler_and_trainer_by_hand():
+    """ρ = 2 and ½ at the tokens drawn: (1 − ln 2 + ½ − 1 + ln 2)/2 = ¼; behind an answer nothing counts."""
+    trainer = torch.tensor([[math.log(0.2), math.log(0.1), 7.0]])
+    sampler = torch.tensor([[math.log(0.1), math.log(0.2), -7.0]])
+    found = mismatch_kl(trainer, sampler, torch.tensor([[True, True, False]]))
+    assert found.item() == pytest.approx(0.25)
 
 
 def test_sampler_weights_are_ratios_cut_off_at_the_cap():
@@ -165,3 +191,46 @@ def test_values_behind_an_answer_cost_nothing():
 )
 def test_the_kl_coefficient_follows_the_distance_from_the_target(kl, beta):
     assert adapt_beta(0.05, kl, target=6.0, episodes=64, horizon=640) == pytest.approx(beta)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_one_update_by_the_book(seed):
+    """Rewards, advantages, returns and both losses of a random batch against loops over plain numbers."""
+    rng = np.random.default_rng(seed)
+    n, width, beta, lam, eps = 6, 9, 0.07, 0.95, 0.2
+    lengths = rng.integers(1, width + 1, n)
+    mask = np.arange(width) < lengths[:, None]
+    old, reference, values, sampled = (rng.normal(-2, 0.5, (n, width)) for _ in range(4))
+    new, new_values = old + rng.normal(0, 0.3, old.shape), values + rng.normal(0, 0.3, old.shape)
+    scores = rng.normal(size=n)
+
+    advantages, returns, rewards = np.zeros_like(old), np.zeros_like(old), np.zeros_like(old)
+    for i, length in enumerate(lengths):
+        for t in range(length):
+            rewards[i, t] = -beta * (old[i, t] - reference[i, t]) + (scores[i] if t == length - 1 else 0.0)
+        advantages[i, :length] = gae_by_definition(rewards[i], values[i], length, 1.0, lam)
+        returns[i, :length] = advantages[i, :length] + values[i, :length]
+    drawn = [advantages[i, t] for i in range(n) for t in range(lengths[i])]
+    mean, deviation = np.mean(drawn), np.std(drawn)
+    loss = value = 0.0
+    for i in range(n):
+        for t in range(lengths[i]):
+            advantage = (advantages[i, t] - mean) / deviation
+            ratio, weight = math.exp(new[i, t] - old[i, t]), min(math.exp(old[i, t] - sampled[i, t]), 2.0)
+            loss -= weight * min(ratio * advantage, min(max(ratio, 1 - eps), 1 + eps) * advantage)
+            bounded = values[i, t] + min(max(new_values[i, t] - values[i, t], -eps), eps)
+            value += 0.5 * max((new_values[i, t] - returns[i, t]) ** 2, (bounded - returns[i, t]) ** 2)
+
+    t_mask = torch.tensor(mask)
+    t_old, t_reference, t_values, t_sampled, t_new, t_new_values = map(
+        torch.tensor, (old, reference, values, sampled, new, new_values)
+    )
+    t_rewards = token_rewards(torch.tensor(scores), t_old, t_reference, t_mask, beta)
+    assert t_rewards.numpy() == pytest.approx(rewards, abs=1e-6)
+    t_advantages, t_returns = gae(t_rewards, t_values, t_mask, 1.0, lam)
+    assert t_advantages.numpy() == pytest.approx(advantages, abs=1e-6)
+    assert t_returns.numpy() == pytest.approx(returns, abs=1e-6)
+    weights = sampler_weights(t_old, t_sampled, 2.0)
+    t_loss, _clipped = policy_loss(t_new, t_old, whiten(t_advantages, t_mask), weights, t_mask, eps)
+    assert t_loss.item() == pytest.approx(loss, abs=1e-6)
+    assert value_loss(t_new_values, t_values, t_returns, t_mask, eps).item() == pytest.approx(value, abs=1e-6)

@@ -9,10 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from policy.actor import Actor
+from policy.actor import actor_of
 from policy.contract import EngineConfig, ImproveJob, Sampling
 from policy.data import Prompt
 from policy.engines.base import start_engine
+from policy.engines.transformers import TransformersEngine
 from policy.ppo import improve
 from policy.rollout import TokenPrompt, prompts_of_update
 from rewardmodel.chat import prompt_ids
@@ -30,6 +31,9 @@ JOB = ImproveJob(
     epochs=2,
     minibatches=2,
     learning_rate=1e-2,
+    lora_rank=4,
+    lora_alpha=8,
+    lora_layers=1.0,
     dtype="float32",
     tokens_per_batch=128,
     engine=EngineConfig(name="transformers", dtype="float32"),
@@ -47,18 +51,24 @@ def brevity(conversations) -> torch.Tensor:
     return torch.tensor([1 - len(text) / 12 for _, text in conversations])
 
 
+def plainness(conversations) -> torch.Tensor:
+    """The share of an answer's characters that are ASCII; half for an empty one."""
+    return torch.tensor([sum(c.isascii() for c in text) / len(text) if text else 0.5 for _, text in conversations])
+
+
 def run_ppo(run_dir, model, job=JOB, reward=brevity, attempt=1, shown=()):
-    """Train in a run directory; the actor and the metrics of its updates."""
+    """Train in a run directory; where training ended."""
     run_dir.mkdir(exist_ok=True)
-    actor = Actor(model, rank=4, alpha=8, layers=1.0, dtype=torch.float32, device=torch.device("cpu"), seed=job.seed)
+    job = replace(job, policy=str(model))
     engine = start_engine(job.engine, model, run_dir / "engine.log")
     with open_run(run_dir, attempt) as run:
-        return actor, improve(run, job, actor, engine, reward, token_prompts(8), shown)
+        actor = actor_of(job, torch.float32, torch.device("cpu"))
+        return improve(run, job, actor, engine, reward, token_prompts(8), shown)
 
 
 def test_a_policy_learns_what_the_reward_asks_for(tiny_model, tmp_path):
     job = replace(JOB, updates=9, prompts_per_update=8, samples_per_prompt=8, kl_coefficient=0.001, no_end_penalty=0.0)
-    _, history = run_ppo(tmp_path / "run", tiny_model, job)
+    history = run_ppo(tmp_path / "run", tiny_model, job).history
     assert history[0]["reward"] < 0.2
     assert history[-1]["reward"] > 0.45
     assert history[0]["kl"] == pytest.approx(0.0, abs=1e-5)
@@ -67,28 +77,28 @@ def test_a_policy_learns_what_the_reward_asks_for(tiny_model, tmp_path):
 
 def test_a_heavy_kl_penalty_keeps_the_policy_near_its_parent(tiny_model, tmp_path):
     free, held = (
-        run_ppo(tmp_path / name, tiny_model, replace(JOB, updates=6, kl_coefficient=beta))[1][-1]["kl"]
+        run_ppo(tmp_path / name, tiny_model, replace(JOB, updates=6, kl_coefficient=beta)).history[-1]["kl"]
         for name, beta in (("free", 0.0001), ("held", 5.0))
     )
     assert abs(held) < 0.5 * free
 
 
 def test_each_update_makes_epochs_times_minibatches_optimiser_steps(tiny_model, tmp_path):
-    _, history = run_ppo(tmp_path / "run", tiny_model, replace(JOB, epochs=3, minibatches=2))
-    assert [update["optimiser_steps"] for update in history] == [6, 6]
-    moments = load_file(tmp_path / "run" / "checkpoints" / "step-2" / "optimiser.safetensors")
+    history = run_ppo(tmp_path / "run", tiny_model, replace(JOB, updates=1, epochs=3, minibatches=2)).history
+    assert [update["optimiser_steps"] for update in history] == [6]
+    moments = load_file(tmp_path / "run" / "checkpoints" / "step-1" / "optimiser.safetensors")
     steps = {float(tensor) for name, tensor in moments.items() if name.endswith(".step")}
-    assert steps == {12.0}
+    assert steps == {6.0}
 
 
 def test_minibatches_are_never_empty(tiny_model, tmp_path):
     job = replace(JOB, prompts_per_update=2, minibatches=4, epochs=1, updates=1)
-    _, [update] = run_ppo(tmp_path / "run", tiny_model, job)
+    [update] = run_ppo(tmp_path / "run", tiny_model, job).history
     assert update["optimiser_steps"] == 2
 
 
 def test_before_the_first_step_the_ratio_is_one_and_sampler_and_trainer_agree(tiny_model, tmp_path):
-    _, history = run_ppo(tmp_path / "run", tiny_model)
+    history = run_ppo(tmp_path / "run", tiny_model).history
     for update in history:
         assert update["first_ratio_error"] < 1e-3
         assert update["mismatch_kl"] == pytest.approx(0.0, abs=1e-5)
@@ -96,7 +106,7 @@ def test_before_the_first_step_the_ratio_is_one_and_sampler_and_trainer_agree(ti
 
 def test_an_interrupted_run_ends_in_the_same_weights_as_a_straight_one(tiny_model, tmp_path):
     job = replace(JOB, updates=3)
-    straight, straight_history = run_ppo(tmp_path / "straight", tiny_model, job)
+    straight = run_ppo(tmp_path / "straight", tiny_model, job)
 
     updates_begun = 0
 
@@ -111,22 +121,28 @@ def test_an_interrupted_run_ends_in_the_same_weights_as_a_straight_one(tiny_mode
         run_ppo(tmp_path / "cut", tiny_model, job, stop_during_the_second_update)
     assert [line["done"] for line in progress_of(tmp_path / "cut") if line["stage"] == "ppo"] == [1]
     (tmp_path / "cut" / "stop").unlink()
-    resumed, resumed_history = run_ppo(tmp_path / "cut", tiny_model, job, attempt=2)
-    for mine, theirs in zip(resumed.trained().values(), straight.trained().values(), strict=True):
-        assert torch.equal(mine, theirs)
-    assert [update["reward"] for update in resumed_history] == [update["reward"] for update in straight_history]
+    resumed = run_ppo(tmp_path / "cut", tiny_model, job, attempt=2)
+    assert resumed.learners.keys() == straight.learners.keys()
+    for name, learner in resumed.learners.items():
+        for mine, theirs in zip(learner.masters, straight.learners[name].masters, strict=True):
+            assert torch.equal(mine, theirs)
+    assert [update["reward"] for update in resumed.history] == [update["reward"] for update in straight.history]
     done = [line["done"] for line in progress_of(tmp_path / "cut", attempt=2) if line["stage"] == "ppo"]
     assert done == [2, 3]
 
 
 def test_a_reward_that_is_no_number_ends_the_run_with_a_sentence(tiny_model, tmp_path):
-    with pytest.raises(JobError, match="The reward of an answer in update 1 is not a number"):
-        run_ppo(tmp_path / "run", tiny_model, reward=lambda conversations: torch.full((len(conversations),), torch.nan))
+    def spoilt(conversations):
+        spoils = torch.tensor([messages[0]["content"] == "Say 3" for messages, _text in conversations])
+        return brevity(conversations).masked_fill(spoils, torch.nan)
+
+    with pytest.raises(JobError, match=r"The reward of an answer in update \d is not a number, on the prompts p3\."):
+        run_ppo(tmp_path / "run", tiny_model, reward=spoilt)
 
 
 def test_a_diverged_run_ends_with_a_sentence_and_keeps_its_last_good_checkpoint(tiny_model, tmp_path):
     job = replace(JOB, learning_rate=1e30, minibatches=1)
-    with pytest.raises(JobError, match="PPO diverged in update 1: its gradient is not a number"):
+    with pytest.raises(JobError, match="PPO diverged in update 1: its gradient is not a number, on the prompts p"):
         run_ppo(tmp_path / "run", tiny_model, job)
     assert not (tmp_path / "run" / "checkpoints").exists()
 
@@ -155,8 +171,78 @@ def test_progress_tells_of_every_stage_and_shows_the_answers_to_fixed_prompts(ti
 def test_answers_that_are_cut_off_lose_the_penalty(tiny_model, tmp_path):
     """With nothing else rewarded, the penalty alone teaches the policy to end its answers."""
     job = replace(JOB, updates=9, prompts_per_update=8, samples_per_prompt=8, kl_coefficient=0.001, no_end_penalty=1.0)
-    _, history = run_ppo(tmp_path / "run", tiny_model, job, lambda conversations: torch.zeros(len(conversations)))
+    history = run_ppo(tmp_path / "run", tiny_model, job, lambda texts: torch.zeros(len(texts))).history
     assert history[-1]["end_rate"] > history[0]["end_rate"] + 0.2
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"advantage": "rloo"},
+        {"advantage": "grpo"},
+        {"critic": "separate"},
+        {"prompt_baseline": False, "whiten_rewards": True},
+        {"lora_rank": 0, "learning_rate": 1e-4, "epochs": 8, "minibatches": 8},
+    ],
+    ids=["rloo", "grpo", "separate critic", "textbook", "all weights"],
+)
+def test_every_variant_learns_and_goes_on_exactly_where_it_was(tiny_model, tmp_path, changes):
+    size = {"updates": 6, "prompts_per_update": 8, "samples_per_prompt": 8, "kl_coefficient": 0.001}
+    job = replace(JOB, **size, no_end_penalty=0.0, **changes)
+    straight = run_ppo(tmp_path / "straight", tiny_model, job, plainness)
+    assert straight.history[-1]["reward"] > straight.history[0]["reward"] + 0.05
+    assert ("critic" in straight.learners) == (job.advantage == "gae")
+    assert all(update["first_ratio_error"] < 1e-3 for update in straight.history)
+    assert all((update["value_loss"] > 0) == (job.advantage == "gae") for update in straight.history)
+    run_ppo(tmp_path / "cut", tiny_model, replace(job, updates=2), plainness)
+    resumed = run_ppo(tmp_path / "cut", tiny_model, job, plainness, attempt=2)
+    assert [update["reward"] for update in resumed.history] == [update["reward"] for update in straight.history]
+    for mine, theirs in zip(resumed.exact().values(), straight.exact().values(), strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def test_a_policy_that_moves_too_far_is_taken_back_to_the_last_one_within_the_limit(tiny_model, tmp_path):
+    free = run_ppo(tmp_path / "free", tiny_model, replace(JOB, updates=6, kl_coefficient=0.0))
+    kls = [update["kl"] for update in free.history]
+    limit = (max(kls[:3]) + kls[3]) / 2
+    assert max(kls[:3]) < limit < kls[3]
+    held = run_ppo(tmp_path / "held", tiny_model, replace(JOB, updates=6, kl_coefficient=0.0, kl_limit=limit))
+    assert 0 < len(held.history) <= 2
+    line = [line for line in progress_of(tmp_path / "held") if line["stage"] == "ppo"][-1]
+    assert line["message"].startswith(f"After 3 updates the policy is {kls[3]:.1f} nats an answer away from its parent")
+    same = run_ppo(tmp_path / "same", tiny_model, replace(JOB, updates=len(held.history), kl_coefficient=0.0))
+    for mine, theirs in zip(held.exact().values(), same.exact().values(), strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def test_a_policy_that_moves_too_far_at_once_leaves_nothing_to_go_back_to(tiny_model, tmp_path):
+    with pytest.raises(JobError, match="left the KL limit behind within 1 updates, before there was a checkpoint"):
+        run_ppo(tmp_path / "run", tiny_model, replace(JOB, kl_limit=1e-3))
+
+
+def test_answers_of_old_weights_are_never_learned_from(tiny_model, tmp_path, monkeypatch):
+    load = TransformersEngine.load_weights
+    monkeypatch.setattr(TransformersEngine, "load_weights", lambda self, folder, version=0: load(self, folder, 0))
+    with pytest.raises(RuntimeError, match=r"Update 2 got answers of the weights \[0\], not of 1"):
+        run_ppo(tmp_path / "run", tiny_model)
+
+
+def test_the_distance_to_the_base_is_told_beside_that_to_the_parent(tiny_model, other_tiny_model, tmp_path):
+    [own] = run_ppo(tmp_path / "own", tiny_model, replace(JOB, updates=1)).history
+    assert own["kl"] == own["kl_base"] == pytest.approx(0.0, abs=1e-5)
+    [other] = run_ppo(tmp_path / "other", tiny_model, replace(JOB, updates=1, base_model=str(other_tiny_model))).history
+    assert other["kl"] == pytest.approx(0.0, abs=1e-5)
+    assert other["kl_base"] > 1.0
+
+
+def test_the_same_tokens_in_small_batches_give_the_same_steps(tiny_model, tmp_path):
+    whole, cut = (
+        run_ppo(tmp_path / str(budget), tiny_model, replace(JOB, updates=1, tokens_per_batch=budget))
+        for budget in (4096, 64)
+    )
+    for one, other in zip(whole.exact().values(), cut.exact().values(), strict=True):
+        assert torch.allclose(one, other, atol=1e-3)
+    assert whole.history[0]["policy_loss"] == pytest.approx(cut.history[0]["policy_loss"], abs=1e-4)
 
 
 def test_every_prompt_is_used_once_before_any_is_used_again():

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from policy.contract import EngineConfig, ImproveJob, Sampling
 from policy.train import main
-from rewardmodel.chat import load_tokenizer
+from rewardmodel.chat import PLAIN_TEMPLATE, load_tokenizer, prompt_ids
 from rewardmodel.contract import JobError
 from rewardmodel.model import Settings, new_reward_model
 from rewardmodel.publish import verify
@@ -25,18 +25,21 @@ TRANSFORMERS = EngineConfig(name="transformers", dtype="float32")
 PROMPTS = [(f"p{i}", split, f"Say {i}") for i, split in enumerate(["train"] * 5 + ["dev", "test"])]
 
 
-@pytest.fixture(scope="module")
-def reward_model(tiny_model, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models") / "reward"
+def save_reward_model(base, folder):
     model = new_reward_model(
-        load_tokenizer(tiny_model),
-        Settings(base_model=str(tiny_model), loss="logistic", max_tokens=64),
+        load_tokenizer(base),
+        Settings(base_model=str(base), loss="logistic", max_tokens=64),
         dtype=torch.float32,
         device=torch.device("cpu"),
         seed=0,
     )
     model.save(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def reward_model(tiny_model, tmp_path_factory):
+    return save_reward_model(tiny_model, tmp_path_factory.mktemp("models") / "reward")
 
 
 def improve_job(policy, reward, **changes) -> ImproveJob:
@@ -119,6 +122,28 @@ def test_a_killed_trainer_leaves_no_vllm_behind_and_its_run_goes_on_where_it_was
     assert updates == [max(saved) + 1]
 
 
+def test_a_vllm_that_dies_ends_the_run_with_a_sentence_and_its_last_update_is_kept(tiny_model, reward_model, tmp_path):
+    engine = EngineConfig(name="vllm", dtype="float32", kv_cache_bytes=1 << 26)
+    job = improve_job(tiny_model, reward_model, engine=engine, updates=500, fixed_prompts=[])
+    run_dir = write_run(tmp_path / "run", "improve", job, PROMPTS)
+    command = [sys.executable, "-m", "policy.train", "--run-dir", str(run_dir), "--attempt", "1"]
+    trainer = psutil.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not list((run_dir / "checkpoints").glob("step-*")):
+        assert trainer.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    (worker,) = [child for child in trainer.children() if "policy.engines.vllm_worker" in child.cmdline()]
+    worker.kill()
+    _out, errors = trainer.communicate(timeout=60)
+    assert trainer.returncode == 1
+    lines = [line for line in errors.splitlines() if line.strip()]
+    assert any(line.startswith("error: vLLM ended (exit status -9)") for line in lines)
+    kept = max(step_of(path) for path in (run_dir / "checkpoints").glob("step-*"))
+    assert lines[-1] == f"The policy after update {kept} is kept: the run can be resumed from there."
+    assert "Traceback" not in errors
+
+
 def _stopping_after_one_update(run):
     """A run directory in which somebody asks for a stop as soon as an update is made."""
     write = run.progress
@@ -155,6 +180,7 @@ def test_only_training_prompts_are_practised_on(tiny_model, reward_model, tmp_pa
         ({"policy": "/nowhere"}, PROMPTS, "/nowhere is not a model folder: it holds no config.json."),
         ({"reward_model": "/nowhere"}, PROMPTS, "/nowhere is not a model folder: it holds no config.json."),
         ({}, PROMPTS[5:], "None of the prompts belongs to the split train"),
+        ({"device": "cuda:7"}, PROMPTS, "There is no device 'cuda:7' on this machine."),
         ({"fixed_prompts": ["p99"]}, PROMPTS, "fixed_prompts names p99, which is not among the prompts"),
         (
             {},
@@ -174,12 +200,16 @@ def test_a_job_that_cannot_run_is_refused_before_anything_is_loaded(
     assert progress_of(run_dir) == []
 
 
-def test_a_policy_without_a_chat_template_is_refused(reward_model, tmp_path):
+def test_a_policy_without_a_chat_template_is_improved_with_the_plain_one(tmp_path):
     silent = make_model(tmp_path / "silent")
     (silent / "chat_template.jinja").unlink()
-    run_dir = write_run(tmp_path / "run", "improve", improve_job(silent, reward_model), PROMPTS)
-    with open_run(run_dir, 1) as run, pytest.raises(JobError, match="has no chat template"):
+    chat = [{"role": "user", "content": "Hi"}]
+    assert load_tokenizer(silent).decode(prompt_ids(load_tokenizer(silent), chat)) == "User: Hi\n\nAssistant:"
+    job = improve_job(silent, save_reward_model(silent, tmp_path / "reward"))
+    run_dir = write_run(tmp_path / "run", "improve", job, PROMPTS)
+    with open_run(run_dir, 1) as run:
         main(run)
+    assert AutoTokenizer.from_pretrained(run_dir / "output" / "model").chat_template == PLAIN_TEMPLATE
 
 
 def test_a_reward_model_with_another_tokenizer_is_refused(tiny_model, reward_model, tmp_path):
@@ -196,6 +226,14 @@ def test_a_reward_model_with_another_tokenizer_is_refused(tiny_model, reward_mod
     [
         ({"sampling": Sampling(top_p=0.9)}, "PPO samples with top_p 1"),
         ({"samples_per_prompt": 1}, "prompt_baseline needs samples_per_prompt of at least 2"),
+        ({"samples_per_prompt": 1, "advantage": "grpo"}, "advantage grpo needs samples_per_prompt of at least 2"),
+        ({"lora_rank": 0}, "A learning_rate of 0.0004 is for adapters: training all weights"),
+        (
+            {"lora_rank": 0, "learning_rate": 1e-5, "critic": "separate"},
+            "A value_learning_rate of 0.0002 is for adapters",
+        ),
+        ({"lora_rank": -1}, "lora_rank must not be negative"),
+        ({"kl_limit": 0.0}, "kl_limit must be positive"),
         ({"minibatches": 100}, "minibatches must not exceed the answers of one update"),
         ({"learning_rate": 0.0}, "learning_rate must be positive"),
     ],

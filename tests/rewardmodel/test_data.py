@@ -9,7 +9,8 @@ import pytest
 
 from rewardmodel.chat import tokenize_answer
 from rewardmodel.contract import JobError
-from rewardmodel.data import read_rankings, training_steps
+from rewardmodel.data import read_rankings
+from rewardmodel.fit import training_steps
 from rewardmodel.losses import Objective
 from tests.rewardmodel.conftest import byte_tokenizer
 from tests.rewardmodel.rankings import ranking_row, write_rankings

@@ -19,7 +19,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from rewardmodel import rundir
 from rewardmodel.chat import prompt_ids, response_ids
 from rewardmodel.contract import PREDICTION_COLUMNS, PREDICTIONS_FILE, RewardJob
-from rewardmodel.loop import evaluation_steps, learning_rate_at
+from rewardmodel.fit import evaluation_steps, learning_rate_at
 from rewardmodel.model import load_reward_model
 from rewardmodel.train import main
 from tests.rewardmodel.conftest import save_tiny_model

@@ -11,7 +11,8 @@ from trl import RewardConfig, RewardTrainer
 from rewardmodel.chat import load_tokenizer, prompt_ids, response_ids
 from rewardmodel.contract import RewardJob
 from rewardmodel.data import read_rankings
-from rewardmodel.loop import learning_rate_at, train_step
+from rewardmodel.fit import learning_rate_at
+from rewardmodel.loop import train_step
 from rewardmodel.model import RewardModel
 from rewardmodel.state import MasterWeights
 from tests.rewardmodel.rankings import write_rankings

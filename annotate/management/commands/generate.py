@@ -19,6 +19,9 @@ class Command(ServiceCommand):
         parser.add_argument("--generation", type=int, metavar="K", help="who answers (default: the served one)")
         parser.add_argument("--samples", type=int, help="answers to each prompt (default: one item's worth)")
         parser.add_argument("--split", action="append", choices=Split.values, help="prompts of which split")
+        parser.add_argument(
+            "--best-of", type=int, default=1, metavar="N", help="tries of which a reward model keeps one"
+        )
         parser.add_argument("--seed", type=int, default=0)
 
     def perform(self, *, project: str, generation: int | None, samples: int | None, **options: Any) -> None:
@@ -29,6 +32,7 @@ class Command(ServiceCommand):
             generation=None if generation is None else self.generation(chosen, generation),
             samples=samples,
             splits=options["split"] or Split.values,
+            best_of=options["best_of"],
             seed=options["seed"],
             ring=False,
         )

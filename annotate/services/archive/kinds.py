@@ -129,6 +129,7 @@ KINDS: tuple[Kind, ...] = (
         records.RunEvent,
         "run__project",
         numbered=False,
+        numbers_in={"metrics": {"examples": "prompt"}},
         order=("run__created_at", "run__pk", "attempt", "sequence"),
     ),
     Kind("generations", records.Generation, "project", numbers_in={"gate": {"run": "run"}}),

@@ -1,0 +1,116 @@
+"""How long an improvement of the policy will take here: by the project's earlier runs, or by a stated rule."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, replace
+from typing import Any
+
+from annotate.models import Project, Run, Split
+from annotate.services import files, space
+from annotate.services.generations import serving
+from annotate.services.improving import Wish, training_prompts, usual_answers
+from annotate.services.methods import POLICY_GRADIENT, WAYS, Method, method_of
+
+RULE_PARAMETERS, RULE_TOKENS, RULE_CORES = 135_000_000, 64, 2
+"""What the rule's seconds hold for: a model of so many parameters, answers of so many tokens, so many cores."""
+RULE_SECONDS = {
+    Method.PPO: 0.8,
+    Method.RLOO: 0.7,
+    Method.GRPO: 0.7,
+    Method.BEST_OF_N: 0.5,
+    Method.SFT: 0.4,
+    Method.DPO: 1.2,
+}
+"""Seconds for each answer drawn (best-of-n, PPO and its kin) or row learned from (SFT, DPO)."""
+RULE_OVERHEAD = 60.0
+"""Seconds to load the models and to write the result."""
+WORK = ("ppo", "generate", "score", "train")
+"""Stages of a result's seconds that grow with what is to be done."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How long it will take, and how much will be done."""
+
+    seconds: float
+    units: int
+    """Answers drawn, or rows gone over."""
+    measured: bool
+    """Whether an earlier run of the project was measured; else it is the rule."""
+
+
+def estimate(project: Project, wish: Wish) -> Estimate:
+    """How long a wish will take.
+
+    :raises Refused: when the policy's folder will not do.
+    """
+    found = _measured(project, wish.method)
+    each, overhead = found or _ruled(project, wish.method)
+    units = _units(project, wish)
+    seconds = math.inf if units is None else each * units
+    if wish.minutes and 60 * wish.minutes < seconds:
+        seconds = 60 * wish.minutes
+        units = int(seconds / each)
+    return Estimate(seconds + overhead, units or 0, found is not None)
+
+
+def within_time(project: Project, wish: Wish) -> Wish:
+    """A wish whose limit on time is one that its method knows.
+
+    PPO, RLOO and GRPO are given as many answers as should fit in; the others look at the time themselves.
+    """
+    if wish.method not in POLICY_GRADIENT or not wish.minutes:
+        return wish
+    return replace(wish, samples=max(1, estimate(project, wish).units), minutes=None)
+
+
+def _units(project: Project, wish: Wish) -> int | None:
+    """Answers to draw or rows to go over; None where only time limits them."""
+    settings, job = wish.settings, WAYS[wish.method].job
+    if wish.method in POLICY_GRADIENT:
+        return wish.samples or (None if wish.minutes else usual_answers(project, wish.tags))
+    if wish.method == Method.BEST_OF_N:
+        prompts = training_prompts(project, wish.tags).count() + project.prompts.filter(split=Split.DEV).count()
+        return int(settings.get("n", job.n)) * prompts
+    return int(settings.get("epochs", job.epochs)) * _rows(project, wish)
+
+
+def _rows(project: Project, wish: Wish) -> int:
+    """Training rows of the snapshot, or about as many as one taken now would have."""
+    if wish.snapshot is not None:
+        counts = wish.snapshot.counts
+        shown = counts.get("demonstrations_train", 0) if wish.method == Method.SFT else 0
+        return int(counts.get("rankings_train", 0)) + int(shown)
+    judged = project.slots.filter(state="done", item__prompt__split=Split.TRAIN).count()
+    imported = project.comparisons.filter(prompt__split=Split.TRAIN).count()
+    shown = project.demonstrations.count() if wish.method == Method.SFT else 0
+    return judged + imported + shown
+
+
+def _measured(project: Project, method: Method) -> tuple[float, float] | None:
+    """Seconds a unit, and beside them, of the project's last run by this method."""
+    runs = project.runs.filter(kind=Run.Kind.IMPROVE, state=Run.State.SUCCEEDED).order_by("-finished_at")
+    for run in runs[:20]:
+        if method_of(run) == method and run.result and (units := _units_done(run.job, run.result["metrics"])):
+            seconds: dict[str, float] = run.result["seconds"]
+            work = sum(seconds.get(stage, 0.0) for stage in WORK)
+            return work / units, sum(seconds.values()) - work
+    return None
+
+
+def _units_done(job: dict[str, Any], metrics: dict[str, Any]) -> int:
+    """Answers that a run drew, or rows that it went over."""
+    if "updates" in metrics:
+        return sum(update["samples"] for update in metrics["updates"])
+    if samples := metrics["counts"].get("samples"):
+        return int(samples)
+    return int(metrics["training"]["steps"]) * int(job.get("examples_per_step") or job["rankings_per_step"])
+
+
+def _ruled(project: Project, method: Method) -> tuple[float, float]:
+    """The same by the rule, for the processor cores of this machine."""
+    size = space.parameters_of(files.check_model_folder(serving(project).weights_path)) / RULE_PARAMETERS
+    cores = len(os.sched_getaffinity(0)) / RULE_CORES
+    return RULE_SECONDS[method] * size * project.max_tokens / RULE_TOKENS / cores, RULE_OVERHEAD * max(1.0, size)

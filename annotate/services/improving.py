@@ -1,0 +1,214 @@
+"""What a lead asks for when the policy is to be improved, turned into a job and the rows that it reads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db.models import Q, QuerySet
+from django.utils.translation import gettext as _
+
+from annotate.models import Generation, Project, Prompt, RewardModel, Snapshot, Split
+from annotate.services import Refused, files, imitation, jobs
+from annotate.services.generations import serving
+from annotate.services.jobs import Settings
+from annotate.services.methods import POLICY_GRADIENT, WAYS, Method
+from policy.contract import ImproveJob
+from policy.methods import FineTuneJob
+
+PROMPTS_SHOWN = 4
+"""Prompts whose answers are shown as training goes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What a lead asks for; what is left at its default is chosen here."""
+
+    method: Method = Method.PPO
+    reward_model: RewardModel | None = None
+    """Of methods that draw answers; the latest when None."""
+    other_reward_model: RewardModel | None = None
+    """Only watches, so that a reward that is exploited shows."""
+    snapshot: Snapshot | None = None
+    """Of methods that learn from a snapshot, which then must be there."""
+    tags: Sequence[str] = ()
+    """Prompts with any of these tags; none given means all training prompts."""
+    samples: int | None = None
+    """Answers that PPO, RLOO or GRPO draw and learn from in all."""
+    minutes: float | None = None
+    """Longest time of training, minutes; see :func:`annotate.services.estimates.within_time`."""
+    from_base: bool = False
+    """Whether fine-tuning starts from the base model's weights and not from the parent's."""
+    sources: Sequence[str] = imitation.SOURCES
+    """What SFT imitates."""
+    settings: Settings = field(default_factory=dict)
+    """Fields of the job that differ from their defaults."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A job, and the rows that its run refers to."""
+
+    job: type[Any]
+    values: Settings
+    inputs: dict[str, Any]
+
+
+def plan(*, project: Project, wish: Wish, seed: int) -> Plan:
+    """Turn a wish into a job of the served generation's.
+
+    :param seed: of everything that is drawn.
+    :raises Refused: when what the method needs is not there.
+    """
+    _check_wish(wish)
+    generation = serving(project)
+    start = project.generations.get(number=0) if wish.from_base else generation
+    values: Settings = {
+        "policy": str(files.check_model_folder(start.weights_path)),
+        "seed": seed,
+        **({"max_seconds": 60 * wish.minutes} if wish.minutes else {}),
+    }
+    selection: Settings = {"method": wish.method.value, **({"from_base": True} if wish.from_base else {})}
+    inputs: dict[str, Any] = {"generation": generation, "selection": selection}
+    if WAYS[wish.method].draws:
+        inputs["reward_model"] = reward_model = wish.reward_model or latest_reward_model(project)
+        values |= {
+            "reward_model": str(files.located(reward_model.weights_path)),
+            "sampling": jobs.sampling(project, seed),
+            "engine": jobs.engine(),
+        }
+        selection["tags"] = list(wish.tags)
+        prompts = training_prompts(project, wish.tags).count()
+        if not prompts:
+            raise Refused(
+                _("There are no training prompts with these tags.")
+                if wish.tags
+                else _("There are no training prompts: import some first.")
+            )
+    else:
+        inputs["snapshot"] = wish.snapshot
+        _check_snapshot(wish, selection)
+    if wish.method in POLICY_GRADIENT:
+        values |= _updates(project, wish, prompts, generation)
+    else:
+        values |= _fine_tuning(start, project.temperature)
+    return Plan(WAYS[wish.method].job, values | wish.settings, inputs)
+
+
+def _check_wish(wish: Wish) -> None:
+    """Refuse what a method has no use for, so that nobody believes it was heeded."""
+    ours = wish.method in POLICY_GRADIENT
+    if wish.samples is not None and not ours:
+        raise Refused(
+            _("%(method)s takes no number of answers in all: that is for PPO, RLOO and GRPO.")
+            % {"method": wish.method.label},
+            place="samples",
+        )
+    if wish.other_reward_model is not None and not ours:
+        raise Refused(
+            _("A second reward model watches PPO, RLOO or GRPO, not %(method)s.") % {"method": wish.method.label},
+            place="other_reward_model",
+        )
+    if wish.from_base and ours:
+        raise Refused(
+            _("%(method)s starts from the parent: only fine-tuning can start from the base model.")
+            % {"method": wish.method.label},
+            place="from_base",
+        )
+
+
+def training_prompts(project: Project, tags: Sequence[str]) -> QuerySet[Prompt]:
+    """The prompts that are practised on."""
+    found = project.prompts.filter(split=Split.TRAIN)
+    return found.filter(tags__overlap=list(tags)) if tags else found
+
+
+def usual_answers(project: Project, tags: Sequence[str]) -> int:
+    """Answers that PPO, RLOO and GRPO draw where nothing else is asked for."""
+    prompts = min(training_prompts(project, tags).count(), ImproveJob.prompts_per_update)
+    return ImproveJob.updates * prompts * ImproveJob.samples_per_prompt
+
+
+def read_prompts(project: Project, selection: Settings, fixed: Sequence[str]) -> QuerySet[Prompt]:
+    """The prompts that a run reads: those that it practises on, those that are shown, and for best of n the dev ones.
+
+    :param selection: the run's.
+    :param fixed: numbers of prompts whose answers are shown.
+    """
+    splits = [Split.TRAIN, *([Split.DEV] if selection.get("method") == Method.BEST_OF_N else [])]
+    wanted = Q(split__in=splits)
+    if selection.get("tags"):
+        wanted &= Q(tags__overlap=selection["tags"])
+    return project.prompts.filter(wanted | Q(pk__in=[int(number) for number in fixed]))
+
+
+def latest_reward_model(project: Project) -> RewardModel:
+    """The newest reward model.
+
+    :raises Refused: when there is none.
+    """
+    latest = project.reward_models.order_by("-number").first()
+    if latest is None:
+        raise Refused(_("There is no reward model yet: train one first."), place="reward_model")
+    return latest
+
+
+def _updates(project: Project, wish: Wish, prompts: int, generation: Generation) -> Settings:
+    """What is PPO's own: how many updates, the prompts that are shown, who watches, the base model of the second KL."""
+    per_update = min(prompts, wish.settings.get("prompts_per_update", ImproveJob.prompts_per_update))
+    answers = per_update * wish.settings.get("samples_per_prompt", ImproveJob.samples_per_prompt)
+    values: Settings = {"prompts_per_update": per_update, "fixed_prompts": _shown(project, wish.tags)}
+    if wish.samples:
+        values["updates"] = math.ceil(wish.samples / answers)
+    if wish.method != Method.PPO:
+        values["advantage"] = wish.method.value
+    if generation.number > 0:
+        base = project.generations.get(number=0)
+        values["base_model"] = str(files.check_model_folder(base.weights_path))
+    if wish.other_reward_model is not None:
+        values["other_reward_model"] = str(files.located(wish.other_reward_model.weights_path))
+    return values
+
+
+def _shown(project: Project, tags: Sequence[str]) -> list[str]:
+    """Prompts that are not practised on, where there are any: what the policy says to them is no rote."""
+    for split in (Split.DEV, Split.TRAIN):
+        found = project.prompts.filter(split=split).order_by("pk")
+        found = found.filter(tags__overlap=list(tags)) if tags else found
+        if numbers := list(found.values_list("pk", flat=True)[:PROMPTS_SHOWN]):
+            return [str(number) for number in numbers]
+    return []
+
+
+def _fine_tuning(start: Generation, temperature: float) -> Settings:
+    """Answers are learned at the temperature at which the policy will give them."""
+    longest = files.context_length(files.located(start.weights_path)) or FineTuneJob.max_tokens
+    return {"temperature": temperature, "max_tokens": min(FineTuneJob.max_tokens, longest)}
+
+
+def _check_snapshot(wish: Wish, selection: Settings) -> None:
+    """See that a snapshot holds what the method learns from."""
+    assert wish.snapshot is not None
+    name = wish.snapshot.name
+    if wish.method == Method.DPO:
+        if not wish.snapshot.counts.get("pairs_train"):
+            raise Refused(
+                _("DPO learns from comparisons, and snapshot %(name)s has none on training prompts.") % {"name": name},
+                place="snapshot",
+            )
+        return
+    unknown = [source for source in wish.sources if source not in imitation.SOURCES]
+    if unknown or not wish.sources:
+        raise Refused(_("Choose what is imitated: edits, preferred answers or demonstrations."), place="sources")
+    selection["sources"] = list(wish.sources)
+    if not imitation.teaches(wish.snapshot, wish.sources):
+        raise Refused(
+            _(
+                "SFT imitates answers, and snapshot %(name)s holds none of the chosen kinds to a training prompt: have "
+                "raters edit or rank answers, or import demonstrations."
+            )
+            % {"name": name},
+            place="snapshot",
+        )

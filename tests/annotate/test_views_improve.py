@@ -1,0 +1,140 @@
+"""The page that asks for the next generation."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from django.db.models import QuerySet
+from django.test import Client
+from django.urls import reverse
+
+from annotate.models import RewardModel, Run
+from annotate.services import snapshots
+from annotate.services.files import located
+from tests.annotate.factory import World, collect_items, run
+from tests.annotate.judged import ids_of, judge, ranks
+from tests.annotate.lineage import ended, turn
+
+pytestmark = pytest.mark.django_db
+
+
+def address(stage: World) -> str:
+    return reverse("improve", args=[stage.project.slug])
+
+
+def improvements() -> QuerySet[Run]:
+    return Run.objects.filter(kind="improve")
+
+
+def text(html: str) -> str:
+    """What a reader sees, in one line."""
+    return " ".join(re.sub(r"<[^>]+>", " ", html).split())
+
+
+def test_it_works(alice: Client, stage: World) -> None:
+    turn(stage)
+    response = alice.post(address(stage), {"method": "ppo", "samples": "100", "learning_rate": "0.0002"})
+    made = Run.objects.latest("created_at")
+    assert response["Location"] == reverse("run", args=[stage.project.slug, made.pk])
+    assert (made.kind, made.selection["method"], made.requested_by) == ("improve", "ppo", stage.alice)
+    assert made.job["learning_rate"] == 0.0002
+    assert made.job["updates"] == 25  # of 4 answers to the one training prompt
+
+
+def test_the_form_begins_with_a_method_that_can_run(alice: Client, stage: World) -> None:
+    assert 'value="sft" checked' in alice.get(address(stage)).content.decode()
+    turn(stage)
+    assert 'value="ppo" checked' in alice.get(address(stage)).content.decode()
+
+
+def test_a_reward_model_of_another_seed_watches_unless_the_lead_says_otherwise(alice: Client, stage: World) -> None:
+    left = turn(stage)
+    Run.objects.filter(pk=left.reward_model.run_id).update(job={"seed": 0})
+    trained = run(stage.project, "train_reward", job={"seed": 1}, snapshot=left.snapshot, **ended())
+    RewardModel.objects.create(
+        project=stage.project, number=2, run=trained, snapshot=left.snapshot, weights_path="x", loss="listmle",
+        manifest_sha256="a" * 64, metrics={"test": {"accuracy": 0.5}},
+    )  # fmt: skip
+    html = alice.get(address(stage)).content.decode()
+    watching = html[html.index('name="other_reward_model"') :]
+    assert 'value="1" selected' in watching[: watching.index("</select>")]
+    alice.post(address(stage), {"method": "ppo", "reward_model": "2", "other_reward_model": "1"})
+    assert improvements().latest("created_at").job["other_reward_model"] == str(located(left.reward_model.weights_path))
+
+
+def test_fields_of_other_methods_are_passed_over(alice: Client, stage: World) -> None:
+    collect_items(stage)
+    judge(stage, ranks(ids_of(stage), 1, 2, 3, 4))
+    fields = {"method": "dpo", "beta": "0.3", "samples": "nonsense", "n": "7", "reward_model": "99", "from_base": "1"}
+    alice.post(address(stage), fields)
+    made = improvements().get()
+    assert (made.selection["method"], made.job["beta"], made.selection["from_base"]) == ("dpo", 0.3, True)
+    assert made.snapshot is not None
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({}, "Choose a method."),
+        ({"method": "prayer"}, "Choose a method."),
+        ({"method": "ppo"}, "There is no reward model yet"),
+        ({"method": "ppo", "reward_model": "99"}, "There is no reward_model 99 here."),
+        ({"method": "ppo", "samples": "many"}, "Answers to draw must be a number from 1 to 1e+07."),
+        ({"method": "bestofn", "n": "1"}, "Answers a prompt (n) must be a number from 2 to 256."),
+        ({"method": "sft", "sources": "edit", "learning_rate": "nan"}, "Learning rate must be a number"),
+        ({"method": "sft", "sources": "edit"}, "There are no comparisons yet"),
+        ({"method": "dpo", "snapshot": "99"}, "There is no snapshot 99 here."),
+    ],
+)
+def test_what_cannot_be_started_is_said_above_the_form_as_it_was_sent(
+    alice: Client, stage: World, fields: dict[str, str], sentence: str
+) -> None:
+    response = alice.post(address(stage), fields)
+    html = response.content.decode()
+    assert response.status_code == 422
+    assert f'role="alert">{sentence}' in html
+    if fields.get("method") in ("ppo", "bestofn"):
+        assert f'value="{fields["method"]}" checked' in html
+    for name in ("samples", "n"):
+        if name in fields:
+            assert f'name="{name}"' in html
+            assert f'value="{fields[name]}"' in html
+    assert not improvements().exists()
+
+
+def test_the_estimate_follows_the_form_without_starting_anything(alice: Client, stage: World) -> None:
+    turn(stage)
+    started = Run.objects.count()
+
+    def estimated(**fields: str) -> str:
+        return text(alice.post(address(stage), fields, headers={"HX-Request": "true"}).content.decode())
+
+    assert "600 answers are drawn and scored." in estimated(method="ppo", samples="600")
+    assert "PPO has not run in this project yet" in estimated(method="ppo", samples="600")
+    assert "must be a number" in estimated(method="ppo", samples="-3")
+    assert Run.objects.count() == started
+
+
+def test_a_large_project_is_frozen_before_and_not_while_somebody_waits(
+    alice: Client, stage: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collect_items(stage)
+    judge(stage, ranks(ids_of(stage), 1, 2, 3, 4))
+    monkeypatch.setattr(snapshots, "AT_ONCE", 1)
+    html = alice.post(address(stage), {"method": "dpo"}).content.decode()
+    assert "take a snapshot first, then choose it here" in html
+    assert not improvements().exists()
+
+
+def test_every_field_says_to_which_methods_it_belongs(alice: Client, stage: World) -> None:
+    html = alice.get(address(stage)).content.decode()
+    for name, methods in {"samples": "ppo rloo grpo", "n": "bestofn", "beta": "dpo"}.items():
+        field = html[: html.index(f'name="{name}"')]
+        assert field[field.rindex("data-for=") :].startswith(f'data-for="{methods}"')
+
+
+def test_the_loop_leads_to_the_page(alice: Client, stage: World) -> None:
+    turn(stage)
+    html = alice.get(reverse("project", args=[stage.project.slug])).content.decode()
+    assert f'id="loop-improve" href="{address(stage)}"' in html
