@@ -24,6 +24,8 @@ from annotate.stats.raters import Choices, agreement_by_criterion, agreement_wit
 
 NEWEST = 5_000
 """Judgements of one kind of raters that are looked at: the newest."""
+TIE = 1
+"""What a pair's outcome is where neither answer wins: 0 where the older does, 2 where the newer one."""
 
 
 def take(project: Project) -> dict[str, Any]:
@@ -66,6 +68,7 @@ def _of(revisions: Sequence[JudgementRevision]) -> dict[str, Any]:
         choices.raters,
         np.asarray(choices.outcomes, dtype=np.float64),
         "ordinal",
+        middle=TIE,
         prompts=[prompt_of[item] for item in np.asarray(choices.items).tolist()],
     )
     rows = rater_table(choices, raters=len(people))
@@ -95,7 +98,7 @@ def _choices(revisions: Iterable[JudgementRevision], number: dict[int, int]) -> 
             found = dict.fromkeys(shown, 1)
         for first, second in combinations(sorted(found), 2):
             pair = names.setdefault((item, first, second), len(names))
-            outcome = 1 + int(np.sign(found[first] - found[second]))
+            outcome = TIE + int(np.sign(found[first] - found[second]))
             shown_first = 0 if shown.index(first) < shown.index(second) else 2
             rows.append((pair, number[rater], outcome, shown_first, revision.active_ms, item))
     columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _n in range(6)]

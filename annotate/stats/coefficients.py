@@ -54,6 +54,11 @@ class _Ratings:
         both = np.concatenate(found)
         return _Ratings(self.prompts[both[:, 0]], self.raters[both], self.values[both], self.of_unit[both[:, 0]])
 
+    def both_ways(self, middle: float) -> _Ratings:
+        """Each once as it is and once mirrored."""
+        prompts, raters, of_unit = (np.concatenate([own, own]) for own in (self.prompts, self.raters, self.of_unit))
+        return _Ratings(prompts, raters, np.concatenate([self.values, 2 * middle - self.values]), of_unit)
+
     def nothing_to_pair(self, n: int) -> Undefined | None:
         """Why there are no pairs; None where there are n of what counts."""
         if n:
@@ -70,6 +75,7 @@ def krippendorff_alpha(
     metric: Metric,
     *,
     prompts: ArrayLike | None = None,
+    middle: float | None = None,
     fixed_raters: bool = False,
     rounds: int = ROUNDS,
     seed: int = 0,
@@ -81,6 +87,9 @@ def krippendorff_alpha(
     :param values: float [n].
     :param metric: what distance two values have.
     :param prompts: [n], the prompt of each rating's unit; by default each unit is its own.
+    :param middle: for units that could as well be the other way round, such as pairs of answers: the value about which
+        ratings are then mirrored. Each unit counts half as it is and half mirrored, so that chance does not depend on
+        which way round it happens to be.
     :param fixed_raters: whether the interval is about these raters and not about such as them.
     :returns: n counts ratings that can be paired.
     """
@@ -89,8 +98,10 @@ def krippendorff_alpha(
     n = int((ratings.of_unit > 1).sum())
     if undefined := ratings.nothing_to_pair(n):
         return undefined
-    clusters = Clusters.of(pairs.prompts, None if fixed_raters else pairs.raters)
     weight = 2 / (pairs.of_unit - 1)
+    if middle is not None:
+        pairs, weight = pairs.both_ways(middle), np.concatenate([weight, weight]) / 2
+    clusters = Clusters.of(pairs.prompts, None if fixed_raters else pairs.raters)
     if metric == "interval":
         x, y = pairs.values.T
         moments = np.column_stack([np.ones(len(x)), (x + y) / 2, (x**2 + y**2) / 2, (x - y) ** 2])

@@ -57,6 +57,28 @@ def test_alpha_equals_that_of_the_library_krippendorff(metric):
         assert krippendorff_alpha(*ratings_of(table), metric).value == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.parametrize("metric", ["nominal", "ordinal", "interval"])
+def test_alpha_of_units_that_count_both_ways_round_equals_the_librarys(metric):
+    for table in [FOUR_OBSERVERS, *tables()]:
+        found = krippendorff_alpha(*ratings_of(table), metric, middle=3)
+        # The library is given every unit twice, so its n is twice that of the ratings there are.
+        of_twice = krippendorff.alpha(np.hstack([table, 6 - table]), level_of_measurement=metric)
+        expected = 1 - (1 - of_twice) * (found.n - 1) / (found.n - 0.5)
+        assert found.value == pytest.approx(expected, abs=1e-9)
+
+
+def test_which_way_round_pairs_are_does_not_matter():
+    table = np.array([[0, 0, 0, 2, 1, 0], [0, 0, 2, 2, 0, 0]], dtype=float)
+    turned = table.copy()
+    turned[:, :3] = 2 - turned[:, :3]
+    as_they_are, other_way = (
+        krippendorff_alpha(*ratings_of(each), "ordinal", middle=1, fixed_raters=True) for each in (table, turned)
+    )
+    assert as_they_are == other_way
+    # All for the one side and never apart is agreement, though nothing varies.
+    assert krippendorff_alpha(*ratings_of(np.zeros((2, 9))), "ordinal", middle=1).value == 1
+
+
 def test_the_order_of_the_ratings_does_not_matter():
     units, raters, values = ratings_of(FOUR_OBSERVERS)
     order = np.random.default_rng(1).permutation(len(units))
