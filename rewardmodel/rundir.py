@@ -28,6 +28,7 @@ from typing import Any
 import psutil
 
 from rewardmodel.contract import JobError
+from rewardmodel.memory import keep_freed_memory
 from rewardmodel.publish import BrokenFolder, is_disk_full, publish, verify, write_json
 
 EXIT_DONE = 0
@@ -235,6 +236,7 @@ def run_job(main: Callable[[RunDir], None], path: Path, attempt: int | None) -> 
 
     :returns: 0 when done, 75 when stopped but resumable, 74 when the disk is full, 1 when failed otherwise.
     """
+    keep_freed_memory()
     try:
         with open_run(path, attempt) as run:
             main(run)

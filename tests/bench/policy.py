@@ -16,6 +16,7 @@ from typing import Any
 
 from tests.bench.bar import Bar
 from tests.bench.policy_trainers import PEER, ROOT
+from tests.bench.process import peers_environment
 
 UPDATES, PEER_UPDATES = 4, 2
 """Of each trainer; the first warms up."""
@@ -44,8 +45,8 @@ def install_peer() -> None:
 def measured(name: str, updates: int) -> dict[str, Any]:
     """Figures of one trainer in a process of its own."""
     command = [sys.executable, "-m", "tests.bench.policy_trainers", name, str(updates)]
-    path = {"PYTHONPATH": str(PEER)} if name.startswith("trl") else {}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env={**os.environ, **path})
+    environment = peers_environment() | {"PYTHONPATH": str(PEER)} if name.startswith("trl") else None
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)
     if done.returncode:
         raise RuntimeError(f"{name} failed: {done.stderr[-2000:]}")
     figures: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])

@@ -25,6 +25,7 @@ from policy.contract import EngineConfig, ImproveJob, Sampling
 from policy.data import Prompt
 from rewardmodel.chat import load_tokenizer, prompt_ids
 from rewardmodel.hardware import resolve_dtype
+from rewardmodel.memory import keep_freed_memory
 from rewardmodel.model import Settings, load_reward_model, new_reward_model
 from rewardmodel.rundir import open_run
 
@@ -76,6 +77,7 @@ def ours(name: str, updates: int, folder: Path, reward_folder: str) -> dict[str,
     from policy.ppo import improve
     from policy.rollout import TokenPrompt
 
+    keep_freed_memory()
     job = job_of(name, reward_folder, updates)
     engine = start_engine(job.engine, MODEL, folder / "vllm.log")
     try:

@@ -5,6 +5,7 @@ Memory is looked at while it runs: the kernel's own figure for an ended child be
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -13,6 +14,12 @@ from dataclasses import dataclass
 import psutil
 
 SECONDS_BETWEEN_LOOKS = 0.05
+
+
+def peers_environment() -> dict[str, str]:
+    """The environment of a peer's process: without what `rewardmodel` says in it to OpenMP for its own trainings."""
+    own = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}
+    return {name: value for name, value in os.environ.items() if name not in own}
 
 
 @dataclass(frozen=True)

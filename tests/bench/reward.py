@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from rewardmodel.calibration import expected_calibration_error, fit_temperature
 from rewardmodel.contract import PREDICTIONS_FILE
 from tests.bench.bar import Bar
+from tests.bench.process import peers_environment
 from tests.bench.reward_data import is_clear, real_rows, simulated_rows
 from tests.bench.reward_trainers import MODEL, TRAINERS
 from tests.rewardmodel.rankings import write_run
@@ -53,7 +54,8 @@ def run() -> list[Bar]:
 def measured(*arguments: str) -> dict[str, float]:
     """Figures of one trainer in a process of its own."""
     command = [sys.executable, "-m", "tests.bench.reward_trainers", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = peers_environment() if arguments[0] in PEERS else None
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         raise RuntimeError(f"{' '.join(arguments)} failed: {done.stderr[-2000:]}")
     figures: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])

@@ -23,6 +23,7 @@ from rewardmodel.data import Ranking, read_rankings
 from rewardmodel.fit import training_steps
 from rewardmodel.hardware import resolve_dtype
 from rewardmodel.loop import train_step
+from rewardmodel.memory import keep_freed_memory
 from rewardmodel.model import RewardModel, Settings, new_reward_model
 from rewardmodel.state import MasterWeights
 from tests.bench.reward_data import LONGEST, row_of, short_comparisons
@@ -63,6 +64,7 @@ def fresh(dtype: torch.dtype) -> RewardModel:
 
 def ours(run: int, lora: bool) -> float:
     """Pairs a second of this project's training."""
+    keep_freed_memory()
     tokenizer = load_tokenizer(MODEL)
     rankings = rankings_of(of_run(tokenizer, run), tokenizer)
     job = RewardJob(base_model=str(MODEL), loss="logistic", rankings_per_step=PER_STEP, centring=0.0)
