@@ -3,7 +3,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 MANAGE = .venv/bin/python manage.py
 
-.PHONY: demo setup test bench drill screenshots clean-data lock
+.PHONY: demo setup test bench study drill screenshots clean-data lock
 
 # exec, so that Ctrl-C and SIGTERM reach the site itself.
 demo: setup
@@ -22,6 +22,10 @@ test: setup
 bench: setup
 	@test -n "$(AREA)" || { echo "error: say what to measure: make bench AREA=web" >&2; exit 1; }
 	@.venv/bin/python -m tests.bench $(AREA)
+
+study: setup
+	@test -n "$(AREA)" || { echo "error: say what to study: make study AREA=policy" >&2; exit 1; }
+	@.venv/bin/python -m tests.study $(AREA)
 
 drill: setup
 	@.venv/bin/python -m tests.drill $(DRILL)

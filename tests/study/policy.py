@@ -1,0 +1,177 @@
+"""How much of a known preference each method wins, and for how many nats: PPO, RLOO, best-of-n, SFT on the best, DPO.
+
+The reward is the simulated rater's hidden preference itself, so that methods are compared and not reward models. All
+start from the default model, practise on the sample project's train prompts, sample at one temperature, and are
+measured on its test prompts. Everything lies under ``var/study/policy``; what is there is not made again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from annotate.simulated import hidden_preference
+from annotate.stats.intervals import mean_interval
+from policy.contract import Advantage, EngineConfig, Sampling
+from policy.data import Prompt
+from policy.engines.base import Completion, Engine, start_engine
+from policy.methods import best_of_n_kl_bound
+from policy.rollout import TokenPrompt
+from rewardmodel.chat import load_tokenizer, prompt_ids
+from rewardmodel.memory import keep_freed_memory
+from rewardmodel.publish import write_json
+from tests.bench.bar import Bar
+from tests.study.measuring import Point, best_of, defined, draw, measure
+from tests.study.trainers import imitate_best, online, prefer
+
+ROOT = Path(__file__).resolve().parents[2]
+MODEL = ROOT / "var" / "models" / "SmolLM2-135M-Instruct"
+FOLDER = ROOT / "var" / "study" / "policy"
+SEEDS = (0, 1, 2)
+STOPS = (8, 16, 32, 64)
+"""Updates of 32 answers each after which PPO and RLOO are measured."""
+BEST_OF = (1, 2, 4, 8, 16)
+LEARNED_FROM = (4, 16)
+"""Answers a prompt of which SFT imitates the best and DPO learns the order."""
+BETAS = (0.1, 0.03)
+ONLINE: dict[str, Advantage] = {"PPO": "gae", "RLOO": "rloo"}
+SAMPLING = Sampling()
+
+
+@dataclass
+class Study:
+    """What all methods share."""
+
+    engine: Engine
+    prompts: dict[str, list[TokenPrompt]]
+    """By split."""
+
+    def point(self, name: str, policy: Callable[[], Path]) -> Point:
+        """A point of the curve, measured unless it was before.
+
+        :param policy: trains what is measured; returns its folder.
+        """
+        path = FOLDER / "points" / f"{name}.json"
+        if not path.is_file():
+            point = measure(policy(), MODEL, self.engine, self.prompts["test"], SAMPLING)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(path, asdict(point))
+        found = Point(**json.loads(path.read_text()))
+        print(f"{name}: preference {_figure(found.preference)}, KL {_figure(found.kl)}", flush=True)
+        return found
+
+    def drawn(self, split: str, seed: int) -> list[list[Completion]]:
+        """The base model's answers to the prompts of a split, the most that any method takes."""
+        path = FOLDER / f"drawn-{split}-{seed}.json"
+        if not path.is_file():
+            self.engine.load_weights(MODEL)
+            sampling = Sampling(seed=1 + seed)
+            found = draw(self.engine, self.prompts[split], sampling, max(BEST_OF))
+            write_json(path, [[asdict(completion) for completion in own] for own in found])
+        return [[Completion(**completion) for completion in own] for own in json.loads(path.read_text())]
+
+
+def run() -> list[Bar]:
+    """Make the study, print its curves, and hold PPO against the best of four."""
+    keep_freed_memory()
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    tokenizer = load_tokenizer(MODEL)
+    prompts: dict[str, list[TokenPrompt]] = {}
+    for line in (ROOT / "annotate" / "sample" / "prompts.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        prompt = Prompt(row.get("id", f"p{sum(map(len, prompts.values()))}"), row["split"], row["messages"])
+        prompts.setdefault(prompt.split, []).append(TokenPrompt(prompt, prompt_ids(tokenizer, prompt.messages)))
+    engine = start_engine(EngineConfig(), MODEL, FOLDER / "vllm.log")
+    try:
+        engine.wait_until_ready()
+        return curves(Study(engine, prompts))
+    finally:
+        engine.close()
+
+
+def curves(study: Study) -> list[Bar]:
+    """All points; what must be shown first."""
+    rows: list[list[Any]] = []
+    base = study.point("base", lambda: MODEL)
+    rows.append(_row("base model", "", [base]))
+    values = [[hidden_preference(completion.text) for completion in own] for own in study.drawn("test", 0)]
+    sampler = {n: best_of(values, n) for n in BEST_OF}
+    for n in BEST_OF[1:]:
+        preference = defined(mean_interval(sampler[n]))
+        rows.append([f"best of {n}, as a sampler", "", _figure(preference), f"≤ {best_of_n_kl_bound(n):.2f}", "", ""])
+    last: dict[int, Point] = {}
+    for name, advantage in ONLINE.items():
+        found = {seed: list(of_online(study, name, advantage, seed)) for seed in SEEDS}
+        if name == "PPO":
+            last = {seed: points[-1] for seed, points in found.items()}
+        for place, updates in enumerate(STOPS):
+            rows.append(_row(name, f"{updates} updates", [points[place] for points in found.values()]))
+    for n in LEARNED_FROM:
+        rows.append(_row(f"SFT on the best of {n}", "", [of_sft(study, n, seed) for seed in SEEDS]))
+        for beta in BETAS:
+            rows.append(_row(f"DPO on {n} answers a prompt", f"β {beta}", [of_dpo(study, n, beta, s) for s in SEEDS]))
+    header = ["method", "", "preference", "KL, nats", "tokens", "ended"]
+    lines = [header, ["---"] * len(header), *rows]
+    print("\n" + "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines), flush=True)
+    return [beats(seed, point, sampler[4]) for seed, point in last.items()]
+
+
+def of_online(study: Study, name: str, advantage: Advantage, seed: int) -> Iterator[Point]:
+    """PPO or RLOO with one seed, after each number of updates."""
+    known = [FOLDER / "points" / f"{name.lower()}-{seed}-{updates}.json" for updates in STOPS]
+    if all(path.is_file() for path in known):
+        trained = iter([(updates, MODEL) for updates in STOPS])  # measured, so nobody opens it
+    else:
+        folder = FOLDER / f"{name.lower()}-{seed}"
+        trained = online(folder, MODEL, study.engine, study.prompts["train"], SAMPLING, advantage, seed, STOPS)
+    for updates, policy in trained:
+        yield study.point(f"{name.lower()}-{seed}-{updates}", partial(Path, policy))
+
+
+def of_sft(study: Study, n: int, seed: int) -> Point:
+    """SFT on the best of n answers to each train and dev prompt."""
+    return study.point(
+        f"sft-{n}-{seed}",
+        lambda: imitate_best(FOLDER / f"sft-{n}-{seed}", MODEL, *_practised(study, n, seed), seed),
+    )
+
+
+def of_dpo(study: Study, n: int, beta: float, seed: int) -> Point:
+    """DPO on the order of n answers to each train and dev prompt."""
+    return study.point(
+        f"dpo-{n}-{beta}-{seed}",
+        lambda: prefer(FOLDER / f"dpo-{n}-{beta}-{seed}", MODEL, *_practised(study, n, seed), seed, beta),
+    )
+
+
+def _practised(study: Study, n: int, seed: int) -> tuple[list[TokenPrompt], list[list[Completion]]]:
+    prompts = study.prompts["train"] + study.prompts["dev"]
+    drawn = study.drawn("train", seed) + study.drawn("dev", seed)
+    return prompts, [own[:n] for own in drawn]
+
+
+def beats(seed: int, point: Point, sampler: list[float]) -> Bar:
+    """How much more of the preference PPO wins than the best of four, paired by prompt."""
+    difference = defined(mean_interval(np.subtract(point.preferences, sampler)))
+    print(f"PPO, seed {seed}, less the best of 4: {_figure(difference)}", flush=True)
+    assert difference.low is not None
+    return Bar(f"PPO less the best of 4, seed {seed}, lower limit", difference.low, "", at_least=0.0)
+
+
+def _row(method: str, setting: str, points: list[Point]) -> list[str]:
+    """A line of the table: with several seeds, their means, and the interval of the mean over seeds by prompt."""
+    preference = defined(mean_interval(np.mean([point.preferences for point in points], axis=0)))
+    kl = defined(mean_interval(np.mean([point.divergences for point in points], axis=0)))
+    length = np.mean([point.lengths for point in points])
+    ended = 100 * np.mean([point.end_rate for point in points])
+    return [method, setting, _figure(preference), _figure(kl), f"{length:.0f}", f"{ended:.0f} %"]
+
+
+def _figure(estimate: Any) -> str:
+    return f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"

@@ -1,0 +1,128 @@
+"""The methods of the study, each on the hidden preference itself in place of a reward model."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from annotate.simulated import hidden_preference
+from policy.actor import actor_of
+from policy.contract import Advantage, ImproveJob, Sampling
+from policy.engines.base import Completion, Engine
+from policy.methods import DpoJob, FineTuneJob, SftJob
+from policy.ppo import improve
+from policy.rollout import TokenPrompt
+from policy.state import save_checkpoint
+from rewardmodel.hardware import resolve_device, resolve_dtype
+from rewardmodel.rundir import open_run, step_of
+from tests.policy.learners import write_examples, write_job
+from tests.rewardmodel.rankings import write_rankings
+
+NO_END_PENALTY = ImproveJob.no_end_penalty
+
+
+def reward(conversations: Sequence[tuple[Any, str]]) -> torch.Tensor:
+    """The hidden preference of each answer, float32 [n]."""
+    return torch.tensor([hidden_preference(text) for _messages, text in conversations])
+
+
+def worth(completion: Completion) -> float:
+    """What an answer is worth to every method alike: PPO subtracts the penalty of a cut answer by itself."""
+    return hidden_preference(completion.text) - NO_END_PENALTY * (completion.finish_reason != "stop")
+
+
+def online(
+    folder: Path,
+    base: Path,
+    engine: Engine,
+    prompts: Sequence[TokenPrompt],
+    sampling: Sampling,
+    advantage: Advantage,
+    seed: int,
+    stops: Sequence[int],
+) -> Iterator[tuple[int, Path]]:
+    """Train with PPO or RLOO and publish the policy after some of its updates; goes on after the last that was made.
+
+    :param stops: numbers of updates made, rising.
+    :returns: each with the policy's folder, once it is there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    job = ImproveJob(
+        policy=str(base), reward_model="", updates=stops[-1], advantage=advantage, sampling=sampling, seed=seed
+    )
+    device = resolve_device(job.device)
+    with open_run(folder) as run:
+        actor = actor_of(job, resolve_dtype(job.dtype, device), device)
+        for updates in stops:
+            published = folder / f"after-{updates}"
+            if not published.is_dir():
+                engine.load_weights(base)
+                state = improve(run, replace(job, updates=updates), actor, engine, reward, prompts)
+                latest = run.latest_checkpoint()
+                if latest is None or step_of(latest) < len(state.history):
+                    run.publish_checkpoint(len(state.history), partial(save_checkpoint, state=state))
+                unfinished = published.with_suffix(".tmp")
+                shutil.rmtree(unfinished, ignore_errors=True)
+                actor.policy.publish(unfinished, state.exact())
+                unfinished.rename(published)
+            yield updates, published
+
+
+def imitate_best(
+    folder: Path, base: Path, prompts: Sequence[TokenPrompt], drawn: Sequence[Sequence[Completion]], seed: int
+) -> Path:
+    """Supervised fine-tuning on the best answer to each prompt.
+
+    :param drawn: the answers to each prompt.
+    :returns: the policy's folder.
+    """
+    best = [max(own, key=worth) for own in drawn]
+    rows = [
+        {**_of(prompt), "row_id": f"best-{place}", "response": own.text, "weight": 1.0, "source": "completion"}
+        for place, (prompt, own) in enumerate(zip(prompts, best, strict=True))
+    ]
+    return _train(folder, "sft", SftJob(policy=str(base), seed=seed, temperature=Sampling.temperature), rows)
+
+
+def prefer(
+    folder: Path,
+    base: Path,
+    prompts: Sequence[TokenPrompt],
+    drawn: Sequence[Sequence[Completion]],
+    seed: int,
+    beta: float,
+) -> Path:
+    """DPO on the order of the answers to each prompt.
+
+    :param drawn: the answers to each prompt.
+    :returns: the policy's folder.
+    """
+    rows = []
+    for place, (prompt, own) in enumerate(zip(prompts, drawn, strict=True)):
+        values = [worth(completion) for completion in own]
+        ranks = [1 + sum(other > value for other in values) for value in values]
+        texts = [completion.text for completion in own]
+        rows.append({**_of(prompt), "row_id": f"order-{place}", "responses": texts, "ranks": ranks, "weight": 1.0})
+    job = DpoJob(policy=str(base), seed=seed, beta=beta, temperature=Sampling.temperature)
+    return _train(folder, "dpo", job, rows)
+
+
+def _of(prompt: TokenPrompt) -> dict[str, Any]:
+    return {"prompt_id": prompt.prompt.prompt_id, "split": prompt.prompt.split, "messages": prompt.prompt.messages}
+
+
+def _train(folder: Path, kind: str, job: FineTuneJob, rows: Sequence[dict[str, Any]]) -> Path:
+    """Run a fine-tuning as the worker does, unless it is done."""
+    if not (folder / "result.json").is_file():
+        write_job(folder, kind, job)
+        (write_examples if kind == "sft" else write_rankings)(folder, rows)
+        subprocess.run([sys.executable, "-m", f"policy.{kind}", "--run-dir", str(folder)], check=True)
+    return folder / "output" / "model"
