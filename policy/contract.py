@@ -294,6 +294,8 @@ class ImproveJob:
                     f"A {name} of {getattr(self, name):g} is for adapters: training all weights (lora_rank 0) takes at "
                     f"most {HIGHEST_FULL_LEARNING_RATE:g}."
                 )
+        if self.kl_limit <= self.kl_target:
+            raise JobError("kl_limit must be above kl_target, or training ends before it gets there.")
         if not 0 < self.lora_layers <= 1:
             raise JobError("lora_layers must be above 0 and at most 1.")
         if not (0 <= self.gamma <= 1 and 0 <= self.gae_lambda <= 1):

@@ -51,13 +51,12 @@ def group_relative(scores: Tensor) -> Tensor:
     """Each score less the mean of the answers to its prompt, in units of their standard deviation.
 
     :param scores: [prompts, samples], at least 2 samples.
-    :returns: [prompts, samples], 0 where all scores of a prompt are equal.
+    :returns: [prompts, samples], about 0 where the scores of a prompt differ by no more than rounding.
 
-    Source: Shao et al. 2024, "DeepSeekMath", section 4.1.2 (outcome supervision).
+    Source: Shao et al. 2024, "DeepSeekMath", section 4.1.2 (outcome supervision), with TRL's 1e-4 beside the deviation.
     """
     centred = scores - scores.mean(dim=1, keepdim=True)
-    deviation = scores.std(dim=1, keepdim=True)
-    return torch.where(deviation > 0, centred / deviation, 0.0)
+    return centred / (scores.std(dim=1, keepdim=True) + 1e-4)
 
 
 def token_rewards(scores: Tensor, logprobs: Tensor, reference_logprobs: Tensor, mask: Tensor, beta: float) -> Tensor:

@@ -1,8 +1,8 @@
 """Proximal policy optimisation of a language model against a reward, read from top to bottom.
 
-One update (:func:`update_once`): draw answers to a batch of prompts with the current policy, score them, take the
-log-probabilities of the policy and of its parent once, turn scores and KL penalty into advantages, and make several
-passes of clipped policy-gradient steps over them. ``docs/ppo.md`` walks through one update with its numbers.
+One update (:func:`look`, then :func:`learn`): draw answers to a batch of prompts with the current policy, score them,
+take the log-probabilities of the policy and of its parent once, turn scores and KL penalty into advantages, and make
+several passes of clipped policy-gradient steps over them. ``docs/ppo.md`` walks through one update with its numbers.
 
 What is done, and where it comes from:
 
@@ -28,10 +28,11 @@ from __future__ import annotations
 
 import math
 import shutil
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from typing import Any
 
 import numpy as np
 import torch
@@ -41,12 +42,13 @@ from policy import objectives
 from policy.actor import Actor, Observed
 from policy.contract import ImproveJob
 from policy.engines.base import Engine
+from policy.kept import Kept
 from policy.reporting import Reporter
 from policy.rollout import Reward, Rollouts, TokenPrompt, draw, prompts_of_update, score
-from policy.state import Metrics, State, load_checkpoint, new_state, save_checkpoint
+from policy.state import Metrics, State, new_state
 from rewardmodel.batching import Row
 from rewardmodel.contract import JobError
-from rewardmodel.rundir import CheckpointClock, RunDir, checkpoints, step_of
+from rewardmodel.rundir import RunDir, Stopped
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,17 @@ class Experience:
     weights: Tensor
 
 
-class TooFar(Exception):
-    """The policy has moved further from its parent than the job allows."""
+@dataclass(frozen=True)
+class Look:
+    """A policy as it stands: its answers, what they say of it, and what can be learned from them."""
+
+    rollouts: Rollouts
+    experience: Experience
+    metrics: Metrics
+    examples: dict[str, str]
+    """By prompt id the answer to each prompt that is shown."""
+    seconds: dict[str, float]
+    """By stage."""
 
 
 def improve(
@@ -80,45 +91,55 @@ def improve(
 ) -> State:
     """Train the actor; goes on from the run's last checkpoint if it has one.
 
+    Every policy is looked at before anything is learned from its answers, the last one too, and only one that gives
+    numbers and keeps to the KL limit becomes a checkpoint.
+
     :param engine: samples; holds the parent's weights when training starts.
     :param reward: scores answers.
     :param prompts: what rollouts answer.
     :param shown: prompts of which an answer is shown with every update.
     :returns: where training ended; its history is shorter than the job's updates where the KL limit ended it.
-    :raises Stopped: when the supervisor asked for it; an update that was under way is made again on resuming.
-    :raises JobError: when the numbers are no longer finite, or the first update already leaves the KL limit behind.
+    :raises Stopped: when the supervisor asked for it; an update whose training was under way is made again on resuming.
+    :raises JobError: when the numbers are no longer finite, or no checkpoint is within the KL limit.
     """
     state = new_state(job, actor)
-    checkpoint = run.latest_checkpoint()
-    if checkpoint is not None:
-        load_checkpoint(checkpoint, state)
+    kept = Kept(run, state)
     reporter = Reporter(run)
-    clock = CheckpointClock(least_seconds=0.0)
-    while len(state.history) < job.updates:
-        run.stop_if_asked()
+    while True:
         update = len(state.history)
         began = time.monotonic()
-        if update > 0:
-            hand_weights_to_sampler(run, actor, engine, update)
-        swapped = time.monotonic() - began
         try:
-            metrics = update_once(job, actor, engine, reward, prompts, shown, state, reporter)
-        except TooFar as problem:
-            go_back(run, state)
-            run.progress("ppo", len(state.history), job.updates, message=str(problem))
-            break
+            run.stop_if_asked()
+            if update > 0:
+                hand_weights_to_sampler(run, actor, engine, update)
+            swapped = time.monotonic() - began
+            policy = look(job, actor, engine, reward, prompts, shown, state, reporter)
+        except Stopped:
+            kept.at_once()
+            raise
+        kl = policy.metrics["kl"]
+        if not math.isfinite(kl):
+            raise JobError(
+                f"PPO diverged in update {update}: the policy that it made gives no numbers. Lower the learning rate."
+            )
+        if kl > job.kl_limit:
+            said = kept.go_back(kl, job.kl_limit)
+            print(said, file=sys.stderr, flush=True)
+            run.progress("measure", len(state.history), job.updates, said)
+            return state
+        kept.when_due()
+        if update >= job.updates:
+            state.final = policy.metrics
+            run.progress("measure", update, job.updates, f"The policy is {kl:.1f} nats an answer away from its parent.")
+            return state
+        metrics = learn(job, actor, policy, state, reporter)
         metrics["seconds_swap"] = round(swapped, 2)
         metrics["samples_per_second"] = metrics["samples"] / (time.monotonic() - began)
         state.history.append(metrics)
-        if clock.due:
-            clock.write(
-                lambda: run.publish_checkpoint(len(state.history), lambda folder: save_checkpoint(folder, state))
-            )
         run.progress("ppo", update + 1, job.updates, **metrics)
-    return state
 
 
-def update_once(
+def look(
     job: ImproveJob,
     actor: Actor,
     engine: Engine,
@@ -127,40 +148,46 @@ def update_once(
     shown: Sequence[TokenPrompt],
     state: State,
     reporter: Reporter,
-) -> Metrics:
-    """Draw, score, learn: one update.
-
-    :raises TooFar: before anything is learned, when the policy has left the KL limit behind.
-    """
+) -> Look:
+    """Draw answers of the policy as it stands and score them: the first half of an update."""
     update = len(state.history)
     seconds: dict[str, float] = {}
-
-    def timed(stage: str, work: Callable[[], Any]) -> Any:
-        began = time.monotonic()
-        result = work()
-        seconds[stage] = time.monotonic() - began
-        return result
-
     batch_prompts = prompts_of_update(prompts, update, job.prompts_per_update, job.seed)
-    rollouts, examples = timed("generate", lambda: draw(job, engine, actor, update, batch_prompts, shown, reporter))
-    scores = timed("score", lambda: score(reward, rollouts, update, reporter))
-    experience, metrics = timed("evaluate", lambda: evaluate(job, actor, rollouts, scores, state, reporter))
-    if metrics["kl"] > job.kl_limit:
-        raise TooFar(
-            f"After {update} updates the policy is {metrics['kl']:.1f} nats an answer away from its parent, and "
-            f"{job.kl_limit:g} are allowed: training ends with the policy before the last update."
-        )
-    metrics |= timed("train", lambda: train(job, actor, experience, rollouts, state, reporter))
+    with _timed(seconds, "generate"):
+        rollouts, examples = draw(job, engine, actor, update, batch_prompts, shown, reporter)
+    with _timed(seconds, "score"):
+        scores = score(reward, rollouts, update, reporter)
+    with _timed(seconds, "evaluate"):
+        experience, metrics = evaluate(job, actor, rollouts, scores, state, reporter)
+    return Look(rollouts, experience, {"samples": len(scores), **metrics}, examples, seconds)
+
+
+def learn(job: ImproveJob, actor: Actor, policy: Look, state: State, reporter: Reporter) -> Metrics:
+    """Take the steps that a policy's answers call for: the second half of an update.
+
+    :returns: what was measured of the policy before the steps, and of the steps.
+    """
+    seconds = dict(policy.seconds)
+    with _timed(seconds, "train"):
+        steps = train(job, actor, policy.experience, policy.rollouts, state, reporter)
+    samples = policy.metrics["samples"]
     state.beta = objectives.adapt_beta(
-        state.beta, metrics["kl"], job.kl_target, len(scores), job.kl_horizon_updates * len(scores)
+        state.beta, policy.metrics["kl"], job.kl_target, samples, job.kl_horizon_updates * samples
     )
     return {
-        "update": update + 1,
-        "samples": len(scores),
-        **metrics,
+        "update": len(state.history) + 1,
+        **policy.metrics,
+        **steps,
         **{f"seconds_{stage}": round(value, 2) for stage, value in seconds.items()},
-        "examples": examples,
+        "examples": policy.examples,
     }
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    began = time.monotonic()
+    yield
+    seconds[stage] = time.monotonic() - began
 
 
 def evaluate(
@@ -316,17 +343,3 @@ def hand_weights_to_sampler(run: RunDir, actor: Actor, engine: Engine, update: i
     actor.policy.save(folder)
     engine.load_weights(folder, update)
     shutil.rmtree(folder)
-
-
-def go_back(run: RunDir, state: State) -> None:
-    """Take up the newest checkpoint before the last update, whose policy was measured within the KL limit.
-
-    :raises JobError: when there is none.
-    """
-    earlier = [folder for folder in checkpoints(run.path) if step_of(folder) < len(state.history)]
-    if not earlier:
-        raise JobError(
-            f"The policy left the KL limit behind within {len(state.history)} updates, before there was a checkpoint "
-            "to go back to. Lower the learning rate."
-        )
-    load_checkpoint(earlier[-1], state)

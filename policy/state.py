@@ -45,7 +45,9 @@ class State:
     beta: float
     """KL coefficient of the next update."""
     history: list[Metrics] = field(default_factory=list)
-    """Metrics of each update made."""
+    """Metrics of each update made: of the policy before it, and of its steps."""
+    final: Metrics = field(default_factory=dict)
+    """What was measured of the policy that training ended with."""
 
     def exact(self) -> dict[str, Tensor]:
         """The policy's trained parameters in float32, by name."""

@@ -87,7 +87,11 @@ def main(run: RunDir) -> None:
             "kind": "improve",
             "model": "output/model",
             "manifest_sha256": manifest,
-            "metrics": {"updates": state.history, "ended_by_kl": len(state.history) < job.updates},
+            "metrics": {
+                "updates": state.history,
+                "final": state.final,
+                "ended_by_kl": len(state.history) < job.updates,
+            },
             "seconds": {
                 "load": round(loaded - began, 2),
                 "ppo": round(trained - loaded, 2),

@@ -1,8 +1,8 @@
 """What tells that a policy exploits its reward instead of getting better.
 
 PPO's own loop knows one reward. :class:`Watch` stands in its place, hands it on, and tells beside it what the same
-answers score with a second reward model and how much they repeat themselves: a line of stage ``watch`` for each update,
-with the update as ``done``.
+answers score with a second reward model and how much they repeat themselves: a line of stage ``watch`` for each policy
+that answers, the parent's being the first.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Watch:
         """Scores the same answers and trains nothing."""
         self._run = run
         self._reward = reward
-        self._updates = job.updates
+        self._policies = job.updates + 1  # the last one's answers are scored, too
         self._answers = min(prompts, job.prompts_per_update) * job.samples_per_prompt
         checkpoint = run.latest_checkpoint()
         self._made = 0 if checkpoint is None else step_of(checkpoint)
@@ -60,7 +60,7 @@ class Watch:
         measured: dict[str, Any] = {"repetition": repetition(self._texts)}
         if self._scores:
             measured["other_reward"] = fmean(self._scores)
-        self._run.progress("watch", self._made, self._updates, **measured)
+        self._run.progress("watch", self._made, self._policies, **measured)
         self._texts, self._scores = [], []
 
 

@@ -3,6 +3,7 @@
 What a step learns and how dev is measured are functions of the trainer; order, early stopping and exact
 resuming are here. Straight and interrupted trainings end in equal weights, because the order is drawn from
 the seed and the number of the epoch, and everything else is in the checkpoint (:mod:`rewardmodel.state`).
+A checkpoint that falls due is written once the next loss has shown that its weights still work.
 """
 
 from __future__ import annotations
@@ -149,6 +150,10 @@ def fit(
         step_started = time.monotonic()
         torch.manual_seed(seed + state.step)  # of dropout, where the base model has some
         loss, measured = lesson.learn(chosen)
+        if math.isfinite(loss) and state.step > first and clock.due:
+            saving = time.monotonic()
+            clock.write(save)
+            step_started += time.monotonic() - saving
         norm = weights.step(learning_rate_at(state.step, steps, job))
         state.step += 1
         if not (math.isfinite(loss) and math.isfinite(norm)):
@@ -163,8 +168,6 @@ def fit(
         done, planned = member * steps + state.step, members * steps
         metrics["seconds_left"] = (time.monotonic() - started) / (state.step - first) * (planned - done)
         run.progress("train", done, planned, **metrics)
-        if clock.due:
-            clock.write(save)
     if state.best.weights:
         weights.load(state.best.weights)
     return {
@@ -179,8 +182,13 @@ def fit(
 
 
 def _evaluate(evaluate: Callable[[], tuple[float, Metrics]], state: State) -> Metrics:
-    """Measure dev, and remember the weights if its loss is the lowest so far."""
+    """Measure dev, and remember the weights if its loss is the lowest so far.
+
+    :raises JobError: when it is no number.
+    """
     loss, measured = evaluate()
+    if not math.isfinite(loss):
+        raise JobError(f"The loss on the dev rows stopped being a number after step {state.step}.")
     state.best.evaluations_since += 1
     if loss < state.best.loss:
         state.best = Best(state.step, loss, state.weights.copy())

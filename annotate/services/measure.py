@@ -62,9 +62,13 @@ def outcome_of(revision: JudgementRevision, newer: int) -> float | None:
 
 
 def last_kl(generation: Generation) -> float | None:
-    """KL to the parent after the last update of PPO, in nats an answer, on the prompts that it trained on."""
-    updates = generation.how_made.get("metrics", {}).get("updates", [])
-    return updates[-1].get("kl") if updates else None
+    """KL of the policy that PPO ended with to its parent, in nats an answer, on prompts that it trained on.
+
+    Runs of before PPO looked at its result told only of the policy before the last update.
+    """
+    metrics = generation.how_made.get("metrics", {})
+    told = [*metrics.get("updates", []), metrics.get("final") or {}]
+    return next((seen["kl"] for seen in reversed(told) if "kl" in seen), None)
 
 
 def evaluation_texts(generation: Generation) -> dict[int, list[str]]:

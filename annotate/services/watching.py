@@ -56,13 +56,20 @@ class Shown:
 def updates_of(run: Run) -> list[Metrics]:
     """Metrics of each update that PPO, RLOO or GRPO made, in order; of one that was made again, the latest.
 
-    Beside its own stand those of who watches (:mod:`policy.watch`).
+    Beside its own stand those of who watches (:mod:`policy.watch`). Updates behind the result, which went too far, are
+    left out.
     """
     events = run.events.filter(stage__in=["ppo", "watch"]).order_by("attempt", "sequence")
     found: dict[str, dict[float, dict[str, Any]]] = {"ppo": {}, "watch": {}}
     for stage, done, metrics in events.values_list("stage", "done", "metrics"):
         found[stage][done] = metrics
-    return [found["watch"].get(done, {}) | found["ppo"][done] for done in sorted(found["ppo"])]
+    kept = len(_metrics(run).get("updates", found["ppo"]))
+    return [found["watch"].get(done, {}) | found["ppo"][done] for done in sorted(found["ppo"])[:kept]]
+
+
+def _metrics(run: Run) -> Metrics:
+    metrics: Metrics = (run.result or {}).get("metrics", {})
+    return metrics
 
 
 def shares(updates: Sequence[Metrics]) -> list[Share]:
@@ -91,12 +98,23 @@ def shown(run: Run, updates: Sequence[Metrics]) -> list[Shown]:
 
 
 def warnings(run: Run, updates: Sequence[Metrics]) -> list[str]:
-    """What a lead should look at: signs that the reward is exploited, or that the policy falls apart."""
+    """What a lead should look at: an early end, and signs that the reward is exploited or the policy falls apart."""
+    ended = [_ended_early(run, updates)] if _metrics(run).get("ended_by_kl") else []
     if len(updates) >= 2 * WINDOW:
-        return _of_updates(updates[:WINDOW], updates[-WINDOW:], run.job.get("kl_target"))
+        return ended + _of_updates(updates[:WINDOW], updates[-WINDOW:], run.job.get("kl_target"))
+    if ended:
+        return ended
     if run.job.get("beta") is not None:
         return _of_preferences(run)
     return []
+
+
+def _ended_early(run: Run, updates: Sequence[Metrics]) -> str:
+    return _(
+        "Training ended by itself after update %(made)d of %(planned)d: the next policy was further than %(limit)s "
+        "nats an answer from its parent. The result is the last policy that was saved before. A lower learning rate or "
+        "a larger KL coefficient gets further."
+    ) % {"made": len(updates), "planned": run.job["updates"], "limit": f"{run.job['kl_limit']:g}"}
 
 
 def _of_updates(first: Sequence[Metrics], last: Sequence[Metrics], kl_target: float | None) -> list[str]:

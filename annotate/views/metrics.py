@@ -23,6 +23,7 @@ STAGES: dict[str, Text] = {
     "evaluate": _("Evaluating"),
     "ppo": _("Updates"),
     "watch": _("Watching"),
+    "measure": _("Measuring the result"),
     "sample": _("Keeping the best"),
     "reference": _("Reading the parent"),
     "publish": _("Writing the weights"),

@@ -102,10 +102,11 @@ def test_a_score_is_compared_with_the_mean_of_the_others():
 
 
 def test_within_a_group_a_score_is_measured_in_deviations():
-    """1, 2 and 6: mean 3, deviation √((4 + 1 + 9)/2) = √7; equal scores say nothing."""
-    found = group_relative(torch.tensor([[1.0, 2.0, 6.0], [4.0, 4.0, 4.0]]))
-    assert found[0].tolist() == pytest.approx([-2 / math.sqrt(7), -1 / math.sqrt(7), 3 / math.sqrt(7)])
-    assert found[1].tolist() == [0.0, 0.0, 0.0]
+    """1, 2 and 6: mean 3, deviation √((4 + 1 + 9)/2) = √7; scores that are equal but for rounding say nothing."""
+    found = group_relative(torch.tensor([[1.0, 2.0, 6.0]]))
+    assert found[0].tolist() == pytest.approx([-2 / math.sqrt(7), -1 / math.sqrt(7), 3 / math.sqrt(7)], abs=1e-4)
+    assert group_relative(torch.full((1, 8), 1.99)).abs().max() < 0.01
+    assert group_relative(torch.tensor([[0.5, 0.5 + 1e-6, 0.5]])).abs().max() < 0.05
 
 
 def test_the_mismatch_of_sampler_and_trainer_by_hand():

@@ -16,6 +16,7 @@ from policy.engines.base import start_engine
 from policy.engines.transformers import TransformersEngine
 from policy.ppo import improve
 from policy.rollout import TokenPrompt, prompts_of_update
+from rewardmodel import rundir
 from rewardmodel.chat import prompt_ids
 from rewardmodel.contract import JobError
 from rewardmodel.rundir import Stopped, open_run
@@ -147,12 +148,38 @@ def test_a_diverged_run_ends_with_a_sentence_and_keeps_its_last_good_checkpoint(
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
+def test_a_policy_that_gives_no_numbers_is_neither_kept_nor_the_result(tiny_model, tmp_path, monkeypatch):
+    """One step whose gradient is fine breaks the weights: nothing but the answers of what it made can tell."""
+    monkeypatch.setattr(rundir, "CHECKPOINT_SHARE", 1.0)
+    once = replace(JOB, epochs=1, minibatches=1)
+    kept = run_ppo(tmp_path / "run", tiny_model, once)
+    broken = replace(once, learning_rate=1e30)
+    for updates in (3, 5):
+        with pytest.raises(JobError, match="PPO diverged in update 3: the policy that it made gives no numbers"):
+            run_ppo(tmp_path / "run", tiny_model, replace(broken, updates=updates), attempt=updates)
+    with open_run(tmp_path / "run", 6) as run:
+        last = run.latest_checkpoint()
+    assert last is not None
+    assert last.name == "step-2"
+    saved = load_file(last / "weights.safetensors")
+    assert all(torch.equal(saved[f"policy.{name}"], master) for name, master in kept.exact().items())
+
+
+def test_what_is_said_of_the_result_was_measured_of_it(tiny_model, tmp_path):
+    """Its figures are those with which a longer training of the same seed begins its next update."""
+    short = run_ppo(tmp_path / "short", tiny_model)
+    longer = run_ppo(tmp_path / "longer", tiny_model, replace(JOB, updates=3))
+    assert short.final["kl"] > 0
+    assert short.final == {name: longer.history[2][name] for name in short.final}
+
+
 def test_progress_tells_of_every_stage_and_shows_the_answers_to_fixed_prompts(tiny_model, tmp_path):
     run_ppo(tmp_path / "run", tiny_model, shown=token_prompts(3)[2:])
     lines = progress_of(tmp_path / "run")
     stages = [line["stage"] for line in lines]
     assert [stage for i, stage in enumerate(stages) if i == 0 or stages[i - 1] != stage] == [
         "generate", "score", "evaluate", "train", "ppo", "generate", "score", "evaluate", "train", "ppo",
+        "generate", "score", "evaluate", "measure",
     ]  # fmt: skip
     updates = [line for line in lines if line["stage"] == "ppo"]
     assert [(line["done"], line["total"]) for line in updates] == [(1, 2), (2, 2)]
@@ -206,18 +233,22 @@ def test_a_policy_that_moves_too_far_is_taken_back_to_the_last_one_within_the_li
     kls = [update["kl"] for update in free.history]
     limit = (max(kls[:3]) + kls[3]) / 2
     assert max(kls[:3]) < limit < kls[3]
-    held = run_ppo(tmp_path / "held", tiny_model, replace(JOB, updates=6, kl_coefficient=0.0, kl_limit=limit))
+    held = run_ppo(
+        tmp_path / "held", tiny_model, replace(JOB, updates=6, kl_coefficient=0.0, kl_target=limit / 2, kl_limit=limit)
+    )
     assert 0 < len(held.history) <= 2
-    line = [line for line in progress_of(tmp_path / "held") if line["stage"] == "ppo"][-1]
-    assert line["message"].startswith(f"After 3 updates the policy is {kls[3]:.1f} nats an answer away from its parent")
+    line = progress_of(tmp_path / "held")[-1]
+    assert line["message"].startswith(f"After update 3 the policy is {kls[3]:.1f} nats an answer away from its parent")
+    assert held.final["kl"] == kls[len(held.history)]
     same = run_ppo(tmp_path / "same", tiny_model, replace(JOB, updates=len(held.history), kl_coefficient=0.0))
     for mine, theirs in zip(held.exact().values(), same.exact().values(), strict=True):
         assert torch.equal(mine, theirs)
 
 
 def test_a_policy_that_moves_too_far_at_once_leaves_nothing_to_go_back_to(tiny_model, tmp_path):
-    with pytest.raises(JobError, match="left the KL limit behind within 1 updates, before there was a checkpoint"):
-        run_ppo(tmp_path / "run", tiny_model, replace(JOB, kl_limit=1e-3))
+    with pytest.raises(JobError, match=r"After update 1 .* no policy within the limit was saved"):
+        run_ppo(tmp_path / "run", tiny_model, replace(JOB, kl_target=1e-4, kl_limit=1e-3))
+    assert not list((tmp_path / "run" / "checkpoints").glob("*"))
 
 
 def test_answers_of_old_weights_are_never_learned_from(tiny_model, tmp_path, monkeypatch):

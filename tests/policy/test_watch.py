@@ -91,8 +91,8 @@ def test_a_other_reward_model_scores_what_the_first_one_scores_and_trains_nothin
         results.append(json.loads((folder / "result.json").read_text()))
     assert results[0]["manifest_sha256"] == results[1]["manifest_sha256"]
     lines = [line for line in progress_of(watched) if line["stage"] == "watch"]
-    assert [(line["done"], line["total"]) for line in lines] == [(1, 2), (2, 2)]
-    second = torch.cat(scored[str(job.other_reward_model)]).view(2, 4).mean(1)
+    assert [(line["done"], line["total"]) for line in lines] == [(1, 3), (2, 3), (3, 3)]  # the result's answers, too
+    second = torch.cat(scored[str(job.other_reward_model)]).view(3, 4).mean(1)
     assert [line["metrics"]["other_reward"] for line in lines] == pytest.approx(second.tolist(), abs=1e-6)
     assert all(0 <= line["metrics"]["repetition"] <= 1 for line in lines)
     assert all("other_reward" not in line["metrics"] for line in progress_of(alone) if line["stage"] == "watch")

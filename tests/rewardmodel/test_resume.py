@@ -79,7 +79,8 @@ def test_straight_and_interrupted_training_end_in_equal_models(tiny_model, tmp_p
     ]
     trained = [part["metrics"]["training"] for part in (resumed, straight)]
     assert all(trained[0][name] == trained[1][name] for name in ("steps", "best_step", "tokens"))
-    made = sum(steps) + (len(steps) if end is stop else 0)  # asked to stop, it still finishes the step in hand
+    # Asked to stop, it still finishes the step in hand; killed, it has not yet saved what its last step made.
+    made = sum(steps) + (len(steps) if end is stop else -len(steps))
     last = [line["done"] for line in progress(cut, attempt=len(steps) + 1) if line["stage"] == "train"]
     assert last == list(range(made + 1, trained[0]["steps"] + 1))
 

@@ -293,9 +293,7 @@ def test_a_loss_that_is_no_number_ends_the_job_at_its_step_and_names_the_ranking
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert re.match(r"error: The loss stopped being a number at step 2, on the rankings (train-\d+(, )?){4}\.$", said)
     assert not (run / "result.json").exists()
-    (kept,) = rundir.checkpoints(run)
-    assert kept.name == "step-1"
-    rundir.verify(kept)
+    assert rundir.checkpoints(run) == []  # of what the first step made nothing was known yet
 
 
 def test_weights_that_are_no_numbers_are_refused_before_training(tmp_path, capsys):
