@@ -18,24 +18,24 @@ import numpy as np
 
 from annotate.simulated import hidden_preference
 from annotate.stats.intervals import mean_interval
-from policy.contract import Advantage, EngineConfig, Sampling
+from policy.contract import Advantage, EngineConfig, ImproveJob, Sampling
 from policy.data import Prompt
 from policy.engines.base import Completion, Engine, start_engine
-from policy.methods import best_of_n_kl_bound
+from policy.methods import DpoJob, SftJob, best_of_n_kl_bound
 from policy.rollout import TokenPrompt
 from rewardmodel.chat import load_tokenizer, prompt_ids
 from rewardmodel.memory import keep_freed_memory
 from rewardmodel.publish import write_json
 from tests.bench.bar import Bar
-from tests.study.measuring import Point, best_of, defined, draw, measure
+from tests.study.measuring import DRAWS, Point, best_of, defined, draw, measure
 from tests.study.trainers import imitate_best, online, prefer
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / "var" / "models" / "SmolLM2-135M-Instruct"
 FOLDER = ROOT / "var" / "study" / "policy"
 SEEDS = (0, 1, 2)
-STOPS = (8, 16, 32, 64)
-"""Updates of 32 answers each after which PPO and RLOO are measured."""
+STOPS = (4, 8, 16, 32)
+"""Updates after which PPO and RLOO are measured."""
 BEST_OF = (1, 2, 4, 8, 16)
 LEARNED_FROM = (4, 16)
 """Answers a prompt of which SFT imitates the best and DPO learns the order."""
@@ -81,6 +81,7 @@ def run() -> list[Bar]:
     """Make the study, print its curves, and hold PPO against the best of four."""
     keep_freed_memory()
     FOLDER.mkdir(parents=True, exist_ok=True)
+    check_settings()
     tokenizer = load_tokenizer(MODEL)
     prompts: dict[str, list[TokenPrompt]] = {}
     for line in (ROOT / "annotate" / "sample" / "prompts.jsonl").read_text().splitlines():
@@ -93,6 +94,24 @@ def run() -> list[Bar]:
         return curves(Study(engine, prompts))
     finally:
         engine.close()
+
+
+def check_settings() -> None:
+    """See that what is there was made with the settings of now.
+
+    :raises SystemExit: when it was not.
+    """
+    path = FOLDER / "settings.json"
+    now = {
+        "ppo": asdict(ImproveJob(policy="", reward_model="")),
+        "sft": asdict(SftJob(policy="")),
+        "dpo": asdict(DpoJob(policy="")),
+        "study": {"stops": STOPS, "learned_from": LEARNED_FROM, "betas": BETAS, "draws": [DRAWS, *BEST_OF]},
+    }
+    if not path.is_file():
+        write_json(path, now)
+    elif json.loads(path.read_text()) != json.loads(json.dumps(now)):
+        raise SystemExit(f"error: {FOLDER} holds a study with other settings: delete it to begin anew.")
 
 
 def curves(study: Study) -> list[Bar]:
@@ -118,7 +137,9 @@ def curves(study: Study) -> list[Bar]:
             rows.append(_row(f"DPO on {n} answers a prompt", f"β {beta}", [of_dpo(study, n, beta, s) for s in SEEDS]))
     header = ["method", "", "preference", "KL, nats", "tokens", "ended"]
     lines = [header, ["---"] * len(header), *rows]
-    print("\n" + "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines), flush=True)
+    written = "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+    (FOLDER / "table.md").write_text(f"{written}\n")
+    print(f"\nTemperature {SAMPLING.temperature}, at most {SAMPLING.max_tokens} tokens\n\n{written}", flush=True)
     return [beats(seed, point, sampler[4]) for seed, point in last.items()]
 
 

@@ -17,13 +17,18 @@ from annotate.simulated import hidden_preference
 from policy.actor import actor_of
 from policy.contract import Advantage, ImproveJob, Sampling
 from policy.engines.base import Completion, Engine
-from policy.methods import DpoJob, FineTuneJob, SftJob
+from policy.examples import Example
+from policy.language import LanguageModel
+from policy.methods import DpoJob, SftJob
 from policy.ppo import improve
 from policy.rollout import TokenPrompt
+from policy.sft import imitate
 from policy.state import save_checkpoint
+from rewardmodel.chat import Answer
 from rewardmodel.hardware import resolve_device, resolve_dtype
+from rewardmodel.publish import publish
 from rewardmodel.rundir import open_run, step_of
-from tests.policy.learners import write_examples, write_job
+from tests.policy.learners import write_job
 from tests.rewardmodel.rankings import write_rankings
 
 NO_END_PENALTY = ImproveJob.no_end_penalty
@@ -79,17 +84,25 @@ def online(
 def imitate_best(
     folder: Path, base: Path, prompts: Sequence[TokenPrompt], drawn: Sequence[Sequence[Completion]], seed: int
 ) -> Path:
-    """Supervised fine-tuning on the best answer to each prompt.
+    """Supervised fine-tuning on the best answer to each prompt, token by token as it was drawn, as best-of-n does.
 
     :param drawn: the answers to each prompt.
     :returns: the policy's folder.
     """
-    best = [max(own, key=worth) for own in drawn]
-    rows = [
-        {**_of(prompt), "row_id": f"best-{place}", "response": own.text, "weight": 1.0, "source": "completion"}
-        for place, (prompt, own) in enumerate(zip(prompts, best, strict=True))
-    ]
-    return _train(folder, "sft", SftJob(policy=str(base), seed=seed, temperature=Sampling.temperature), rows)
+    published = folder / "output" / "model"
+    if published.is_dir():
+        return published
+    folder.mkdir(parents=True, exist_ok=True)
+    examples: dict[str, list[Example]] = {"train": [], "dev": []}
+    for prompt, own in zip(prompts, drawn, strict=True):
+        answer = Answer(tuple(prompt.ids), tuple(max(own, key=worth).token_ids))
+        examples[prompt.prompt.split].append(Example(prompt.prompt.prompt_id, answer, 1.0, "completion"))
+    job = SftJob(policy=str(base), seed=seed, temperature=Sampling.temperature)
+    with open_run(folder) as run:
+        model = LanguageModel(job)
+        weights, _figures = imitate(run, job, model, examples["train"], examples["dev"])
+        publish(published, lambda to: model.publish(to, weights.by_name()))
+    return published
 
 
 def prefer(
@@ -111,18 +124,12 @@ def prefer(
         ranks = [1 + sum(other > value for other in values) for value in values]
         texts = [completion.text for completion in own]
         rows.append({**_of(prompt), "row_id": f"order-{place}", "responses": texts, "ranks": ranks, "weight": 1.0})
-    job = DpoJob(policy=str(base), seed=seed, beta=beta, temperature=Sampling.temperature)
-    return _train(folder, "dpo", job, rows)
+    if not (folder / "result.json").is_file():
+        write_job(folder, "dpo", DpoJob(policy=str(base), seed=seed, beta=beta, temperature=Sampling.temperature))
+        write_rankings(folder, rows)
+        subprocess.run([sys.executable, "-m", "policy.dpo", "--run-dir", str(folder)], check=True)
+    return folder / "output" / "model"
 
 
 def _of(prompt: TokenPrompt) -> dict[str, Any]:
     return {"prompt_id": prompt.prompt.prompt_id, "split": prompt.prompt.split, "messages": prompt.prompt.messages}
-
-
-def _train(folder: Path, kind: str, job: FineTuneJob, rows: Sequence[dict[str, Any]]) -> Path:
-    """Run a fine-tuning as the worker does, unless it is done."""
-    if not (folder / "result.json").is_file():
-        write_job(folder, kind, job)
-        (write_examples if kind == "sft" else write_rankings)(folder, rows)
-        subprocess.run([sys.executable, "-m", f"policy.{kind}", "--run-dir", str(folder)], check=True)
-    return folder / "output" / "model"
