@@ -74,6 +74,12 @@ def plan(*, newer: Generation, number: int | None, leads_rate: bool, actor: User
     return number
 
 
+def judged_by(newer: Generation) -> set[str]:
+    """The kinds of raters that have compared a generation with its parent."""
+    judged = Judgement.objects.filter(item__evaluation__newer=newer)
+    return set(judged.values_list("rater__kind", flat=True).distinct())
+
+
 def _store(evaluation: Evaluation, *, planned: int, leads_rate: bool, actor: User | None) -> None:
     evaluation.planned = planned
     is_new = evaluation.pk is None

@@ -16,6 +16,7 @@ from typing import Any
 from annotate.models import Generation, Project, RewardModel, Run, User
 from annotate.services import Refused, measure, promotion, runs, simulate
 from annotate.services.execute import carry_out
+from annotate.services.generations import serving
 from annotate.services.improving import Wish
 
 Say = Callable[[str], None]
@@ -54,8 +55,10 @@ class Loop:
             )
         self._judge()
         with self._stage("train_reward"):
+            # A seed of its own, so that the next gate can hold this reward model against the one before.
+            own = shared | {"seed": self.seed + serving(self.project).number}
             trained = self._carry_out(
-                runs.launch_train_reward(kinds=SIMULATED, settings=self.settings.get("train_reward"), **shared)
+                runs.launch_train_reward(kinds=SIMULATED, settings=self.settings.get("train_reward"), **own)
             )
         reward_model = RewardModel.objects.get(run=trained)
         with self._stage("improve"):

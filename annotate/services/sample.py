@@ -58,6 +58,11 @@ def create_sample() -> Sample:
     return Sample(project, project.generations.get(number=0), sign_ins)
 
 
+def sample_slug() -> str:
+    """The sample project's slug."""
+    return read_description(FOLDER / "project.json").slug
+
+
 def create_sample_project(*, slug: str | None, actor: User | None, **protocol: Any) -> Project:
     """Make a project out of the sample's prompts, guideline and criteria.
 

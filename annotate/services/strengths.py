@@ -63,6 +63,15 @@ def take(project: Project) -> Plain:
     }
 
 
+def judged_by(data: Plain) -> set[str]:
+    """The kinds of raters that have compared generations."""
+    return {
+        kind
+        for kind, found in data["kinds"].items()
+        if any(of_version["judgements"] for of_version in found["whole"].values())
+    }
+
+
 def compared(data: Plain, *, kind: str, viewer: User, instructions: int | None = None) -> Compared:
     """What may be shown to somebody of what :func:`take` found.
 

@@ -123,7 +123,8 @@ def _wilson(mean: float, n: float, z: float) -> tuple[float, float]:
     """Wilson's lower and upper end, within 0 and 1."""
     centre = (mean + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * float(np.sqrt(mean * (1 - mean) / n + z * z / (4 * n * n)))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # At either end the formula gives exactly 0 or 1, but for rounding.
+    return 0.0 if mean <= 0 else max(0.0, centre - half), 1.0 if mean >= 1 else min(1.0, centre + half)
 
 
 def cluster_bootstrap(

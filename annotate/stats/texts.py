@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from sacrebleu.metrics.bleu import BLEU
@@ -41,15 +42,22 @@ def text_metrics(
     chrf = CHRF()
 
     def mean(metric: Callable[[list[str], list[str]], float]) -> Estimate | Undefined:
-        return mean_interval([metric(words(answer), words(known)) for answer, known in pairs])
+        return _within(1, mean_interval([metric(words(answer), words(known)) for answer, known in pairs]))
 
     return {
         "exact match": share_interval([words(answer) == words(known) for answer, known in pairs]),
         "token F1": mean(token_f1),
         "ROUGE-L": mean(rouge_l),
-        "chrF": mean_interval([chrf.sentence_score(answer, [known]).score for answer, known in pairs]),
-        "BLEU": _bleu(pairs, rounds, seed),
+        "chrF": _within(100, mean_interval([chrf.sentence_score(answer, [known]).score for answer, known in pairs])),
+        "BLEU": _within(100, _bleu(pairs, rounds, seed)),
     }
+
+
+def _within(highest: float, found: Estimate | Undefined) -> Estimate | Undefined:
+    """An estimate of what lies from 0 to a highest value, whose interval then does, too."""
+    if isinstance(found, Undefined) or found.low is None or found.high is None:
+        return found
+    return replace(found, low=max(0.0, found.low), high=min(highest, found.high))
 
 
 def words(text: str) -> list[str]:

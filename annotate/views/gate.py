@@ -16,12 +16,13 @@ from django.views.decorators.http import require_GET
 from annotate.access import SignedInRequest, get_generation
 from annotate.models import Evaluation, Generation, User
 from annotate.services.comparison import Comparison, compare, may_see
+from annotate.services.evaluations import judged_by
 from annotate.services.gate import END_RATE_FALL, KL_BUDGET, LENGTH_BOUND, Report, Verdict, latest_comparison, report
 from annotate.stats.estimate import Estimate, Undefined
 from annotate.stats.resampling import Floats
 from annotate.stats.sequences import Sequence
-from annotate.views.asked import asked
 from annotate.views.statistics_words import MEASURES, VERDICTS, why
+from annotate.views.whose import kind_shown
 
 ROWS_SHOWN = 12
 """Looks at the sequence that the table has; the chart has all."""
@@ -47,7 +48,7 @@ class Line:
 def gate(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """The report on a generation; ``?kind=`` chooses whose comparisons count."""
     generation = _compared(get_generation(request, slug, number))
-    kind = _kind(request)
+    kind = kind_shown(request, judged_by(generation))
     found = report(generation, kind=kind)
     shown = found.comparison is None or _is_shown(found.comparison, request.user, kind)
     context = {
@@ -85,11 +86,6 @@ def _compared(generation: Generation) -> Generation:
     if generation.parent is None:
         raise Http404
     return generation
-
-
-def _kind(request: SignedInRequest) -> str:
-    kind = asked(request, "kind")["kind"]
-    return kind if kind in User.Kind.values else User.Kind.HUMAN.value
 
 
 def _is_shown(comparison: Comparison, user: User, kind: str) -> bool:

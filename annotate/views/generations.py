@@ -21,6 +21,7 @@ from annotate.stats.estimate import Estimate, Undefined
 from annotate.views.asked import asked
 from annotate.views.awaited import statistics_or_page
 from annotate.views.statistics_words import METRICS, why
+from annotate.views.whose import kind_shown
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,12 @@ class Measured:
 def generations(request: SignedInRequest, slug: str) -> HttpResponse:
     """The page; ``?kind=`` chooses whose judgements count, ``?instructions=`` under which version."""
     project = get_project(request, slug, role=LEAD)
-    chosen = asked(request, "kind", "instructions")
-    kind = chosen["kind"] if chosen["kind"] in User.Kind.values else User.Kind.HUMAN.value
+    chosen = asked(request, "instructions")
     version = int(chosen["instructions"]) if chosen["instructions"].isdecimal() else None
     taken = statistics_or_page(request, project, Aggregate.Name.GENERATIONS, _("How generations compare"))
     if isinstance(taken, HttpResponse):
         return taken
+    kind = kind_shown(request, strengths.judged_by(taken.data))
     compared = strengths.compared(taken.data, kind=kind, viewer=request.user, instructions=version)
     numbers = list(project.generations.order_by("number").values_list("number", flat=True))
     context = {

@@ -19,6 +19,7 @@ from annotate.stats.estimate import Estimate, Undefined, from_plain
 from annotate.views.asked import asked
 from annotate.views.awaited import statistics_or_page
 from annotate.views.statistics_words import why
+from annotate.views.whose import kind_shown
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,8 @@ def raters(request: SignedInRequest, slug: str) -> HttpResponse:
     taken = statistics_or_page(request, project, Aggregate.Name.RATERS, _("How raters agree"))
     if isinstance(taken, HttpResponse):
         return taken
-    chosen = asked(request, "kind", "instructions")
-    kind = chosen["kind"] if chosen["kind"] in User.Kind.values else User.Kind.HUMAN.value
+    chosen = asked(request, "instructions")
+    kind = kind_shown(request, taken.data)
     of_kind = taken.data.get(kind)
     context: dict[str, Any] = {
         "project": project,

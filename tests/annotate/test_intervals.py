@@ -46,6 +46,7 @@ def test_the_interval_of_a_share_equals_scipys_wilson_interval(wins: int, n: int
 
 def test_the_interval_of_a_share_with_ties_stays_between_0_and_1() -> None:
     # Mean 0.9 of 5, z = 1.959964: centre (0.9 + 0.384146) / 1.768292, half 1.108394 · √(0.018 + 0.038415).
+    assert (share_interval([0] * 12).low, share_interval([1] * 12).high) == (0, 1)
     estimate = share_interval([1, 1, 1, 1, 0.5])
     assert estimate.value == pytest.approx(0.9)
     assert estimate.interval == pytest.approx([0.462944, 0.989470], abs=1e-6)

@@ -61,6 +61,13 @@ def test_answers_without_anything_in_common_have_nothing():
     assert [found[name].value for name in ("exact match", "token F1", "ROUGE-L", "BLEU")] == [0, 0, 0, 0]
 
 
+def test_intervals_keep_to_what_the_metrics_can_be():
+    long = "one two three four five six"
+    found = text_metrics([long, "xyz", "one"], [long, "seven", "eight nine ten"], rounds=200)
+    for name, highest in {"token F1": 1, "ROUGE-L": 1, "chrF": 100, "BLEU": 100}.items():
+        assert 0 <= found[name].low < found[name].value < found[name].high <= highest, name
+
+
 def test_without_references_nothing_is_said():
     found = text_metrics(["one"], [None])
     assert set(found.values()) == {Undefined(Reason.NO_REFERENCES)}

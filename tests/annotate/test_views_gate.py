@@ -14,6 +14,7 @@ from annotate.models import AuditEvent, Completion, Generation, Judgement, Rewar
 from annotate.services import gate, promotion
 from annotate.services.guidelines import mark_read, publish
 from annotate.services.scorers import scorers, unused_seed
+from annotate.services.simulate import judge_everything
 from annotate.services.snapshots import create_snapshot
 from tests.annotate.compared import Compared, compared, unplanned
 from tests.annotate.factory import collect_items, model_folder, run
@@ -130,6 +131,13 @@ def test_programs_are_shown_apart_on_demand(client: Client) -> None:
     made.judge(made.stage.bob)
     assert "No prompt is in yet from these raters." in show(client, made, kind="simulated")
     assert "They prefer it on 100.0% of 1 test prompt" in show(client, made, kind="nobody")
+
+
+def test_where_no_person_has_compared_the_report_begins_with_who_has(client: Client) -> None:
+    made = compared(number=1)
+    judge_everything(project=made.stage.project, seed=1)
+    assert "of 1 test prompt" in show(client, made)
+    assert "No prompt is in yet from these raters." in show(client, made, kind="human")
 
 
 def test_the_reward_s_change_is_paired_by_prompt(client: Client) -> None:

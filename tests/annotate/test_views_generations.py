@@ -83,6 +83,13 @@ def test_people_and_programs_are_switched_and_never_mixed(client: Client) -> Non
     assert "3 judgements," in show(client, made, kind="simulated")
 
 
+def test_where_no_person_has_compared_the_page_begins_with_who_has(client: Client) -> None:
+    made = compared(number=4)
+    judge_everything(project=made.stage.project, seed=1)
+    assert "4 judgements," in show(client, made)
+    assert "0 judgements," in show(client, made, kind="human")
+
+
 def test_judgements_under_other_instructions_are_kept_apart_and_said(client: Client) -> None:
     made = compared(number=2)
     made.judge(made.stage.bob)

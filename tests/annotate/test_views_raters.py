@@ -170,6 +170,13 @@ def test_people_and_programs_are_switched_and_never_mixed(client: Client) -> Non
     assert "Nothing is judged yet" in show(client, stage, kind="ai")
 
 
+def test_where_no_person_has_judged_the_page_begins_with_who_has(client: Client) -> None:
+    stage = pairs()
+    judge_everything(project=stage.project, seed=1)
+    assert "simulated-1" in show(client, stage)
+    assert "Nothing is judged yet" in show(client, stage, kind="human")
+
+
 def test_raters_see_their_own_figures_and_nobody_else_s(client: Client) -> None:
     stage = pairs()
     dora = member(stage, "dora")

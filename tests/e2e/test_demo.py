@@ -107,7 +107,7 @@ class Demo:
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
-    """A site that was started once and stopped."""
+    """A site that was started once and stopped, over a project without people, as ``manage.py loop`` leaves one."""
     made = Demo(tmp_path_factory.mktemp("demo"))
     folder = made.data / "models" / DEFAULT_MODEL
     folder.parent.mkdir()
@@ -116,12 +116,19 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
         make_model(target, max_position_embeddings=8192)
 
     publish(folder, fill)
+    made.command("migrate")
+    alone = (
+        "from annotate.services.sample import create_sample_project; create_sample_project(slug='alone', actor=None)"
+    )
+    made.command("shell", "--no-imports", "-c", alone)
     with made.running() as (process, printed):
         assert "sign in as lead" in printed
         assert "sign in as rater2" in printed
         assert "Password" in made.page()
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
+    slugs = "from annotate.models import Project; print(*Project.objects.values_list('slug', flat=True))"
+    assert {"alone", "first-light"} <= set(made.command("shell", "--no-imports", "-c", slugs).stdout.split())
     return made
 
 

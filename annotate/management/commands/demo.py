@@ -26,11 +26,11 @@ from django.db import DatabaseError, transaction
 
 from annotate import environment
 from annotate.embedded import EmbeddedError, services_running
-from annotate.models import Item, Project, Run
+from annotate.models import Project, Run, User
 from annotate.services import Refused
 from annotate.services.projects import default_model
 from annotate.services.runs import call_worker, launch_generate
-from annotate.services.sample import create_sample
+from annotate.services.sample import create_sample, sample_slug
 from annotate.services.sweep import requeue_abandoned
 from annotate.supervisor import ChildDied, Supervisor
 from tools.progress import Stages
@@ -158,20 +158,21 @@ def _unpack_model() -> None:
 
 
 def _sample_run() -> Run | None:
-    """On a site without projects, make the sample project and its people; see to it that its first items are made.
+    """On a site where nobody can sign in, make the sample project and its people; see that its first items are made.
 
-    :returns: the run that makes the site's first items, while there are none.
+    :returns: the run that makes the sample's first items, while there are none.
     """
-    if not Project.objects.exists():
+    if not User.objects.filter(kind=User.Kind.HUMAN).exists():
         with transaction.atomic():
             sample = create_sample()
             _write_private(_sign_ins_file(), json.dumps([vars(sign_in) for sign_in in sample.sign_ins], indent=1))
     for run in requeue_abandoned():
         call_worker(run)
-    if Item.objects.exists() or not _sign_ins_file().exists():
+    project = Project.objects.filter(slug=sample_slug()).first()
+    if project is None or project.items.exists() or not _sign_ins_file().exists():
         return None
-    active = Run.objects.filter(kind=Run.Kind.GENERATE, state__in=[Run.State.QUEUED, Run.State.RUNNING]).first()
-    return active or launch_generate(project=Project.objects.earliest("pk"), actor=None)
+    active = project.runs.filter(kind=Run.Kind.GENERATE, state__in=[Run.State.QUEUED, Run.State.RUNNING]).first()
+    return active or launch_generate(project=project, actor=None)
 
 
 def _sign_ins_file() -> Path:
@@ -233,7 +234,7 @@ def _answers(port: int) -> bool:
 
 def _first_items(run: Run) -> bool:
     run.refresh_from_db()
-    return Item.objects.filter(project=run.project).exists() or run.state in (Run.State.FAILED, Run.State.SUCCEEDED)
+    return run.project.items.exists() or run.state in (Run.State.FAILED, Run.State.SUCCEEDED)
 
 
 def _progress(run: Run | None) -> str:
