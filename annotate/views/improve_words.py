@@ -167,3 +167,5 @@ MORE = (
         (Method.DPO,),
     ),
 )  # fmt: skip
+ORIGINAL_SHARE = Setting("original_share", _("Share of demonstrations"), "", 0, 99, False, (Method.SFT,))
+"""In per cent."""

@@ -103,6 +103,12 @@ def test_what_cannot_be_started_is_said_above_the_form_as_it_was_sent(
     assert not improvements().exists()
 
 
+def test_the_share_of_demonstrations_is_named_in_the_reader_s_language(alice: Client, stage: World) -> None:
+    fields = {"method": "sft", "sources": "edit", "original_share": "100"}
+    html = alice.post(address(stage), fields, headers={"accept-language": "zh-CN"}).content.decode()
+    assert 'role="alert">示范回答的比例' in html
+
+
 def test_the_estimate_follows_the_form_without_starting_anything(alice: Client, stage: World) -> None:
     turn(stage)
     started = Run.objects.count()
