@@ -91,6 +91,7 @@ def plan(*, project: Project, wish: Wish, seed: int) -> Plan:
         inputs["snapshot"] = wish.snapshot
         _check_snapshot(wish, selection)
     if wish.method in POLICY_GRADIENT:
+        _check_other(wish, reward_model)
         values |= _updates(project, wish, prompts, generation)
     else:
         values |= _fine_tuning(start, project.temperature)
@@ -116,6 +117,16 @@ def _check_wish(wish: Wish) -> None:
             _("%(method)s starts from the parent: only fine-tuning can start from the base model.")
             % {"method": wish.method.label},
             place="from_base",
+        )
+
+
+def _check_other(wish: Wish, reward_model: RewardModel) -> None:
+    """Refuse a watcher that is the reward model itself: its scores would never fall behind."""
+    if wish.other_reward_model == reward_model:
+        raise Refused(
+            _("Reward model %(number)d cannot watch itself: choose another one, or none.")
+            % {"number": reward_model.number},
+            place="other_reward_model",
         )
 
 

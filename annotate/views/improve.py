@@ -47,10 +47,11 @@ def improve(request: SignedInRequest, slug: str) -> HttpResponse:
         run = runs.launch_improve(project=project, actor=request.user, wish=wish)
         return redirect("run", slug=slug, pk=run.pk)
     except Refused as refusal:
-        problem = str(refusal)
+        problem, place = str(refusal), refusal.place
     if live:
         return render(request, "improve/estimate.html", {"problem": problem})
-    return _page(request, project, request.POST, {"refused": problem, "problem": problem}, status=INVALID)
+    refused = {"refused": problem, "place": place, "problem": problem}
+    return _page(request, project, request.POST, refused, status=INVALID)
 
 
 def _first(project: Project) -> QueryDict:

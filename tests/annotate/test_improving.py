@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from django.conf import settings as django_settings
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from transformers import AutoModelForCausalLM
 
 from annotate.models import Completion, Demonstration, Generation, Run
@@ -224,6 +224,12 @@ def test_what_a_method_has_no_use_for_is_refused(
     demonstrate(stage)
     with pytest.raises(Refused, match=sentence):
         improve(stage, method, **wish)
+
+
+def test_the_command_refuses_a_reward_model_that_would_watch_itself(stage: World) -> None:
+    turn(stage)
+    with pytest.raises(CommandError, match="Reward model 1 cannot watch itself: choose another one"):
+        call_command("improve", project=stage.project.slug, other_reward_model=1)
 
 
 def test_tags_choose_the_prompts_that_are_practised_on(stage: World) -> None:

@@ -63,6 +63,21 @@ def test_a_reward_model_of_another_seed_watches_unless_the_lead_says_otherwise(a
     assert improvements().latest("created_at").job["other_reward_model"] == str(located(left.reward_model.weights_path))
 
 
+@pytest.mark.parametrize("chosen", [{}, {"reward_model": "1"}], ids=["the latest", "by number"])
+def test_a_reward_model_that_would_watch_itself_is_refused_at_its_field(
+    alice: Client, stage: World, chosen: dict[str, str]
+) -> None:
+    turn(stage)
+    before = improvements().count()
+    response = alice.post(address(stage), {"method": "ppo", "other_reward_model": "1", **chosen})
+    html = response.content.decode()
+    assert response.status_code == 422
+    field = html[html.index('name="other_reward_model"') :]
+    assert field.startswith('name="other_reward_model" aria-invalid="true"')
+    assert "Reward model 1 cannot watch itself: choose another one, or none." in field[: field.index("</div>")]
+    assert improvements().count() == before
+
+
 def test_fields_of_other_methods_are_passed_over(alice: Client, stage: World) -> None:
     collect_items(stage)
     judge(stage, ranks(ids_of(stage), 1, 2, 3, 4))
