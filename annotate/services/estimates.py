@@ -70,7 +70,7 @@ def _units(project: Project, wish: Wish) -> int | None:
     """Answers to draw or rows to go over; None where only time limits them."""
     settings, job = wish.settings, WAYS[wish.method].job
     if wish.method in POLICY_GRADIENT:
-        return wish.samples or (None if wish.minutes else usual_answers(project, wish.tags))
+        return wish.samples or (None if wish.minutes else usual_answers(project, wish.tags, wish.settings))
     if wish.method == Method.BEST_OF_N:
         prompts = training_prompts(project, wish.tags).count() + project.prompts.filter(split=Split.DEV).count()
         return int(settings.get("n", job.n)) * prompts

@@ -107,6 +107,11 @@ def _check_wish(wish: Wish) -> None:
             % {"method": wish.method.label},
             place="samples",
         )
+    if ours and "updates" in wish.settings and (wish.samples is not None or wish.minutes):
+        raise Refused(
+            _("Updates, answers in all and minutes each say how long training goes on: give updates, or the others."),
+            place="updates",
+        )
     if wish.other_reward_model is not None and not ours:
         raise Refused(
             _("A second reward model watches PPO, RLOO or GRPO, not %(method)s.") % {"method": wish.method.label},
@@ -136,10 +141,23 @@ def training_prompts(project: Project, tags: Sequence[str]) -> QuerySet[Prompt]:
     return found.filter(tags__overlap=list(tags)) if tags else found
 
 
-def usual_answers(project: Project, tags: Sequence[str]) -> int:
-    """Answers that PPO, RLOO and GRPO draw where nothing else is asked for."""
-    prompts = min(training_prompts(project, tags).count(), ImproveJob.prompts_per_update)
-    return ImproveJob.updates * prompts * ImproveJob.samples_per_prompt
+def usual_answers(project: Project, tags: Sequence[str], settings: Settings | None = None) -> int:
+    """Answers that PPO, RLOO and GRPO draw where no number of them is asked for.
+
+    :param settings: fields of the job that differ from their defaults.
+    """
+    settings = settings or {}
+    prompts = _prompts_per_update(training_prompts(project, tags).count(), settings)
+    return int(settings.get("updates", ImproveJob.updates)) * prompts * _samples_per_prompt(settings)
+
+
+def _prompts_per_update(prompts: int, settings: Settings) -> int:
+    """How many of so many prompts an update answers."""
+    return min(prompts, settings.get("prompts_per_update", ImproveJob.prompts_per_update))
+
+
+def _samples_per_prompt(settings: Settings) -> int:
+    return int(settings.get("samples_per_prompt", ImproveJob.samples_per_prompt))
 
 
 def read_prompts(project: Project, selection: Settings, fixed: Sequence[str]) -> QuerySet[Prompt]:
@@ -168,8 +186,8 @@ def latest_reward_model(project: Project) -> RewardModel:
 
 def _updates(project: Project, wish: Wish, prompts: int, generation: Generation) -> Settings:
     """What is PPO's own: how many updates, the prompts that are shown, who watches, the base model of the second KL."""
-    per_update = min(prompts, wish.settings.get("prompts_per_update", ImproveJob.prompts_per_update))
-    answers = per_update * wish.settings.get("samples_per_prompt", ImproveJob.samples_per_prompt)
+    per_update = _prompts_per_update(prompts, wish.settings)
+    answers = per_update * _samples_per_prompt(wish.settings)
     values: Settings = {"prompts_per_update": per_update, "fixed_prompts": _shown(project, wish.tags)}
     if wish.samples:
         values["updates"] = math.ceil(wish.samples / answers)

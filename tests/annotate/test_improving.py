@@ -254,6 +254,23 @@ def test_a_number_of_answers_becomes_whole_updates(stage: World) -> None:
     assert asked.job["updates"] == 3
 
 
+@pytest.mark.parametrize("budget", [{"samples": 8}, {"minutes": 5.0}, {"samples": 8, "minutes": 5.0}])
+def test_updates_are_not_given_beside_another_budget(stage: World, budget: dict[str, float]) -> None:
+    turn(stage)
+    with pytest.raises(CommandError, match="give updates, or the others"):
+        call_command("improve", project=stage.project.slug, updates=2, **budget)
+    assert not Run.objects.filter(kind="improve", state=Run.State.QUEUED).exists()
+
+
+def test_updates_and_their_size_are_heeded_by_the_estimate(stage: World) -> None:
+    """The stage has 3 training prompts."""
+    turn(stage)
+    usual = estimate(stage.project, Wish(method=Method.PPO))
+    asked = {"updates": 5, "prompts_per_update": 2, "samples_per_prompt": 6}
+    assert usual.units == 9 * 3 * 4
+    assert estimate(stage.project, Wish(method=Method.PPO, settings=asked)).units == 5 * 2 * 6
+
+
 def test_the_estimate_is_the_rule_until_a_run_was_measured(stage: World, tiny: Path) -> None:
     turn(stage)
     wish = Wish(method=Method.PPO, samples=1000)
