@@ -16,7 +16,7 @@ from annotate.services.generations import serving
 from annotate.services.jobs import Settings
 from annotate.services.methods import POLICY_GRADIENT, WAYS, Method
 from policy.contract import ImproveJob
-from policy.methods import FineTuneJob
+from policy.methods import FULL_LEARNING_RATE, FineTuneJob
 
 PROMPTS_SHOWN = 4
 """Prompts whose answers are shown as training goes."""
@@ -95,7 +95,7 @@ def plan(*, project: Project, wish: Wish, seed: int) -> Plan:
         values |= _updates(project, wish, prompts, generation)
     else:
         values |= _fine_tuning(start, project.temperature)
-    return Plan(WAYS[wish.method].job, values | wish.settings, inputs)
+    return Plan(WAYS[wish.method].job, values | _full_rates(wish.settings) | wish.settings, inputs)
 
 
 def _check_wish(wish: Wish) -> None:
@@ -215,6 +215,14 @@ def _fine_tuning(start: Generation, temperature: float) -> Settings:
     """Answers are learned at the temperature at which the policy will give them."""
     longest = files.context_length(files.located(start.weights_path)) or FineTuneJob.max_tokens
     return {"temperature": temperature, "max_tokens": min(FineTuneJob.max_tokens, longest)}
+
+
+def _full_rates(settings: Settings) -> Settings:
+    """The learning rates of training all weights, where that is asked for."""
+    if settings.get("lora_rank") != 0:
+        return {}
+    names = ["learning_rate", *(["value_learning_rate"] if settings.get("critic") == "separate" else [])]
+    return dict.fromkeys(names, FULL_LEARNING_RATE)
 
 
 def _check_snapshot(wish: Wish, selection: Settings) -> None:

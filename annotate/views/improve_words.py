@@ -137,7 +137,7 @@ MORE = (
         0,
         1024,
         True,
-        FINE_TUNING,
+        tuple(Method),
     ),
     Setting(
         "kl_target",

@@ -247,6 +247,23 @@ def test_tags_choose_the_prompts_that_are_practised_on(stage: World) -> None:
         improve(stage, Method.PPO, tags=["fr"])
 
 
+@pytest.mark.parametrize(
+    ("settings", "rates"),
+    [
+        ({}, (4e-4, 2e-4)),
+        ({"lora_rank": 0}, (1e-5, 2e-4)),
+        ({"lora_rank": 0, "learning_rate": 3e-6}, (3e-6, 2e-4)),
+        ({"lora_rank": 0, "critic": "separate"}, (1e-5, 1e-5)),
+    ],
+)
+def test_training_all_weights_has_a_learning_rate_of_its_own(
+    stage: World, settings: dict[str, Any], rates: tuple[float, float]
+) -> None:
+    turn(stage)
+    job = improve(stage, Method.PPO, settings=settings).job
+    assert (job["learning_rate"], job["value_learning_rate"]) == rates
+
+
 def test_a_number_of_answers_becomes_whole_updates(stage: World) -> None:
     turn(stage)
     per_update = stage.project.prompts.filter(split="train").count() * 4
@@ -326,7 +343,7 @@ def test_a_failed_training_is_settled_with_its_last_checkpoint_as_a_candidate(
 ) -> None:
     """A learning rate breaks the weights, the loss stops being a number, and what was saved before is the result."""
     demonstrate(stage)
-    settings = {**TINY, "epochs": 40, "lora_rank": 0, "learning_rate": 1e30, "warmup": 0.0, "checkpoint_seconds": 0.0}
+    settings = {**TINY, "epochs": 40, "learning_rate": 1e30, "warmup": 0.0, "checkpoint_seconds": 0.0}
     made = improve(stage, Method.SFT, settings=settings)
     assert execute(made.pk)
     made.refresh_from_db()

@@ -63,6 +63,17 @@ def test_a_reward_model_of_another_seed_watches_unless_the_lead_says_otherwise(a
     assert improvements().latest("created_at").job["other_reward_model"] == str(located(left.reward_model.weights_path))
 
 
+@pytest.mark.parametrize("method", ["ppo", "rloo", "grpo", "bestofn"])
+def test_all_weights_are_trained_at_a_much_lower_learning_rate(alice: Client, stage: World, method: str) -> None:
+    turn(stage)
+    fields = {"method": method, "lora_rank": "0"}
+    html = alice.post(address(stage), {**fields, "learning_rate": "0.0002"}).content.decode()
+    assert "training all weights (lora_rank 0) takes at most 0.0001" in html
+    alice.post(address(stage), fields)
+    made = improvements().latest("created_at").job
+    assert (made["lora_rank"], made["learning_rate"]) == (0, 1e-5)
+
+
 @pytest.mark.parametrize("chosen", [{}, {"reward_model": "1"}], ids=["the latest", "by number"])
 def test_a_reward_model_that_would_watch_itself_is_refused_at_its_field(
     alice: Client, stage: World, chosen: dict[str, str]

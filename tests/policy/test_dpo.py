@@ -93,7 +93,7 @@ def test_loss_and_gradient_agree_with_the_papers_formula_in_float64():
 @pytest.mark.parametrize("rank", [0, 4], ids=["all weights", "adapters"])
 def test_training_begins_at_the_parent_where_every_margin_is_zero(tmp_path, rank):
     folder = make_kind(tmp_path / "model", "llama")
-    run_dpo(prepared(tmp_path / "run", dpo_job(folder, lora_rank=rank), rows(6, 2)))
+    run_dpo(prepared(tmp_path / "run", dpo_job(folder, lora_rank=rank, learning_rate=1e-4), rows(6, 2)))
     first = train_lines(tmp_path / "run")[0]["metrics"]
     assert first["loss"] == pytest.approx(math.log(2), abs=1e-4)
     assert first["margin"] == pytest.approx(0.0, abs=1e-4)
@@ -174,7 +174,7 @@ def test_the_loss_of_a_step_is_that_of_trl(tmp_path):
 
     folder = make_kind(tmp_path / "model", "llama")
     pairs = [row for row in rows(4) if row["responses"][0].isascii()]
-    job = dpo_job(folder, epochs=6, warmup=0.0, lora_rank=0, learning_rate=1e-3, beta=0.3)
+    job = dpo_job(folder, epochs=6, warmup=0.0, lora_rank=0, learning_rate=1e-4, beta=3.0)
     run = prepared(tmp_path / "run", job, pairs)
     run_dpo(run)
     mine = [line["metrics"]["loss"] for line in train_lines(run)]
@@ -189,7 +189,7 @@ def test_the_loss_of_a_step_is_that_of_trl(tmp_path):
         for row in pairs
     ]
     settings = DPOConfig(
-        output_dir=str(tmp_path / "trl"), beta=0.3, learning_rate=1e-3, lr_scheduler_type="cosine", num_train_epochs=6,
+        output_dir=str(tmp_path / "trl"), beta=3.0, learning_rate=1e-4, lr_scheduler_type="cosine", num_train_epochs=6,
         per_device_train_batch_size=2, logging_steps=1, report_to=[], use_cpu=True, bf16=False, weight_decay=0.0,
         max_grad_norm=1.0, gradient_checkpointing=False, seed=0, save_strategy="no", disable_tqdm=True,
     )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 
 from policy import sft
 from policy.examples import mixed, read_examples
-from policy.methods import SftJob
+from policy.methods import BestOfNJob, DpoJob, SftJob
 from policy.sft import imitation_loss
 from rewardmodel import rundir
 from rewardmodel.chat import load_tokenizer, prompt_ids, response_ids
@@ -100,7 +101,7 @@ def test_a_tiny_model_of_each_kind_learns_its_examples_and_loads_in_plain_transf
 def test_an_interrupted_run_ends_in_the_same_model_as_a_straight_one(tmp_path, monkeypatch, rank):
     monkeypatch.setattr(rundir, "CHECKPOINT_SHARE", 1.0)
     folder = make_kind(tmp_path / "model", "llama")
-    job = sft_job(folder, checkpoint_seconds=0.0, lora_rank=rank, learning_rate=5e-3)
+    job = sft_job(folder, checkpoint_seconds=0.0, lora_rank=rank, learning_rate=5e-3 if rank else 1e-4)
     rows = examples(12, dev=4)
     straight = run_sft(prepared(tmp_path / "straight", job, rows))
     cut = prepared(tmp_path / "cut", job, rows)
@@ -194,6 +195,17 @@ def test_rows_that_cannot_be_learned_from_are_refused_with_a_sentence(tmp_path, 
     write_examples(tmp_path, rows)
     with pytest.raises(JobError, match=sentence):
         read_examples(tmp_path, make_tokenizer(), 128)
+
+
+@pytest.mark.parametrize("job_class", [SftJob, BestOfNJob, DpoJob])
+def test_learning_rates_of_adapters_are_refused_for_all_weights(job_class):
+    """As in PPO (:mod:`tests.policy.test_train`)."""
+    job = partial(job_class, policy="", **({"reward_model": ""} if job_class is BestOfNJob else {}))
+    sentence = r"A learning_rate of 0.0002 is for adapters: training all weights \(lora_rank 0\) takes at most 0.0001"
+    with pytest.raises(JobError, match=sentence):
+        job(lora_rank=0, learning_rate=2e-4)
+    assert job(lora_rank=0, learning_rate=1e-4).learning_rate == 1e-4
+    assert job(lora_rank=1, learning_rate=2e-4).learning_rate == 2e-4
 
 
 def test_a_device_that_is_not_here_is_refused_before_anything_is_read(tmp_path):
