@@ -397,6 +397,34 @@ def test_a_run_that_does_not_tell_how_long_all_its_attempts_took_is_passed_over(
     assert not estimate(stage.project, Wish(method=Method(method), minutes=1.0)).measured
 
 
+@pytest.mark.parametrize(
+    ("config", "length"),
+    [
+        ({"max_position_embeddings": 512}, 512),
+        ({"n_positions": 512}, 512),
+        ({"text_config": {"max_position_embeddings": 512}, "vision_config": {"max_position_embeddings": 64}}, 512),
+        ({"text_config": {"n_positions": 512}}, 512),
+        ({"n_embd": 64, "text_config": None}, None),
+    ],
+)
+def test_the_context_of_a_model_is_found_whatever_its_kind_calls_it(
+    tmp_path: Path, config: dict[str, Any], length: int | None
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert files.context_length(tmp_path) == length
+
+
+def test_fine_tuning_takes_no_longer_rows_than_gpt2_reads(stage: World) -> None:
+    demonstrate(stage)
+    folder = files.check_model_folder(stage.generation.weights_path)
+    before = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(json.dumps({"n_positions": 256}))
+    try:
+        assert improve(stage, Method.SFT, sources=["demonstration"]).job["max_tokens"] == 256
+    finally:
+        (folder / "config.json").write_text(before)
+
+
 def test_the_room_that_a_fine_tuning_needs_counts_the_best_weights_too(stage: World, tiny: Path) -> None:
     job = {"policy": str(tiny), "lora_rank": 0}
     assert space.needed_bytes("improve", {**job, "patience": 2}) - space.needed_bytes("improve", job) == (
