@@ -31,6 +31,9 @@ EXAMPLE_COLUMNS = {
     "weight": "float64: weight of the answer's tokens in the loss, > 0",
     "source": "string: edit, completion (new data) or demonstration (original data)",
 }
+OPTIONAL_EXAMPLE_COLUMNS = {
+    "cut_off": "bool: whether the answer was cut off before its end, and so would teach to stop there; null is no",
+}
 
 KEPT_FILE = "output/kept.parquet"
 KEPT_COLUMNS = {

@@ -240,12 +240,22 @@ def _check_snapshot(wish: Wish, selection: Settings) -> None:
     if unknown or not wish.sources:
         raise Refused(_("Choose what is imitated: edits, preferred answers or demonstrations."), place="sources")
     selection["sources"] = list(wish.sources)
-    if not imitation.teaches(wish.snapshot, wish.sources):
+    if imitation.teaches(wish.snapshot, wish.sources):
+        return
+    if imitation.teaches_but_for_its_end(wish.snapshot, wish.sources):
         raise Refused(
             _(
-                "SFT imitates answers, and snapshot %(name)s holds none of the chosen kinds to a training prompt: have "
-                "raters edit or rank answers, or import demonstrations."
+                "SFT imitates whole answers, and those of the chosen kinds to training prompts in snapshot %(name)s "
+                "were all cut off before their end: allow longer answers in the settings, or have raters edit them."
             )
             % {"name": name},
             place="snapshot",
         )
+    raise Refused(
+        _(
+            "SFT imitates answers, and snapshot %(name)s holds none of the chosen kinds to a training prompt: have "
+            "raters edit or rank answers, or import demonstrations."
+        )
+        % {"name": name},
+        place="snapshot",
+    )

@@ -50,6 +50,7 @@ EXAMPLES = pa.schema(
         ("response", pa.string()),
         ("weight", pa.float64()),
         ("source", pa.string()),
+        ("cut_off", pa.bool_()),
     ]
 )
 ANSWERS = pa.schema([("row_id", pa.string()), ("messages", MESSAGES), ("responses", pa.list_(pa.string()))])

@@ -15,7 +15,7 @@ from django.conf import settings as django_settings
 from django.core.management import CommandError, call_command
 from transformers import AutoModelForCausalLM
 
-from annotate.models import Completion, Demonstration, Generation, Run
+from annotate.models import Completion, Demonstration, Generation, Origin, Run
 from annotate.services import Refused, control, files, imitation, inputs, space
 from annotate.services.estimates import RULE_OVERHEAD, RULE_SECONDS, estimate
 from annotate.services.execute import execute
@@ -25,7 +25,7 @@ from annotate.services.methods import Method
 from annotate.services.runs import launch_generate, launch_improve, launch_train_reward
 from annotate.services.simulate import judge_everything
 from annotate.services.snapshots import create_snapshot
-from policy.methods import EXAMPLES_FILE
+from policy.methods import EXAMPLE_COLUMNS, EXAMPLES_FILE, OPTIONAL_EXAMPLE_COLUMNS
 from rewardmodel.contract import RANKINGS_FILE
 from tests.annotate.factory import World, collect_items, run, world
 from tests.annotate.judged import ids_of, judged_world, member, ranks
@@ -118,6 +118,49 @@ def test_answers_to_imitate_are_edits_preferred_answers_and_demonstrations_each_
         ("demonstration", "Water it weekly."),
     ]
     assert [row["source"] for row in imitation.examples(snapshot, ["edit"])] == ["edit"]
+
+
+def test_preferred_answers_that_were_cut_off_are_not_imitated() -> None:
+    """Bob puts a and b first, of which b was cut off; Dora puts d first, which was cut off too, and ends it."""
+    stage = judged_world()
+    a, b, c, d = ids_of(stage)
+    Completion.objects.filter(pk__in=[b, d]).update(finish_reason="length")
+    judge_as(stage, ranks([a, b, c, d], 1, 1, 2, 3))
+    judge_as(stage, {**ranks([a, b, c, d], 3, 2, 4, 1), "edits": {str(d): "Whole."}}, rater=member(stage, "dora"))
+    snapshot = create_snapshot(project=stage.project, actor=stage.alice)
+    rows = list(imitation.examples(snapshot, imitation.SOURCES))
+    told = [(row["source"], row["response"], row["cut_off"]) for row in rows]
+    assert told == [
+        ("completion", Completion.objects.get(pk=a).text, False),
+        ("completion", Completion.objects.get(pk=b).text, True),
+        ("edit", "Whole.", False),
+    ]
+    asked = improve(stage, Method.SFT, snapshot=snapshot)
+    inputs.prepare(asked)
+    written = pq.read_table(run_folder(asked) / EXAMPLES_FILE)
+    assert written.schema.names == [*EXAMPLE_COLUMNS, *OPTIONAL_EXAMPLE_COLUMNS]
+    assert written["cut_off"].to_pylist() == [False, True, False]
+
+
+def test_cut_off_answers_are_known_in_a_restored_project_too() -> None:
+    """Its rankings name rows by the numbers that they had where the project was made."""
+    stage = judged_world()
+    a, b, c, d = ids_of(stage)
+    Completion.objects.filter(pk=a).update(finish_reason="length")
+    Origin.objects.create(project=stage.project, archive_sha256="a" * 64, shifts={"completion": 1000}, users={})
+    judge_as(stage, ranks([a, b, c, d], 1, 2, 3, 4))
+    snapshot = create_snapshot(project=stage.project, actor=stage.alice)
+    assert [row["cut_off"] for row in imitation.examples(snapshot, ["completion"])] == [True]
+
+
+def test_sft_on_nothing_but_cut_off_answers_is_refused_with_a_sentence() -> None:
+    stage = judged_world()
+    Completion.objects.update(finish_reason="length")
+    judge_as(stage, ranks(ids_of(stage), 1, 2, 3, 4))
+    with pytest.raises(Refused, match=r"SFT imitates whole answers, and those .* in snapshot v1 were all cut off"):
+        improve(stage, Method.SFT)
+    demonstrate(stage)
+    assert improve(stage, Method.SFT).selection["sources"] == list(imitation.SOURCES)
 
 
 def test_the_lineage_says_method_snapshot_reward_model_and_parent(stage: World, tiny: Path) -> None:

@@ -164,6 +164,15 @@ def test_a_share_that_cannot_be_kept_is_refused():
         mixed([_example(1, "demonstration")], 0.5, seed=0)
 
 
+def test_answers_that_were_cut_off_are_left_out_and_counted(tmp_path):
+    cut = example_row(2, source="completion", cut_off=True)
+    rows = [{**example_row(1), "cut_off": None}, cut, example_row(3, source="completion", cut_off=False)]
+    write_examples(tmp_path, rows)
+    found = read_examples(tmp_path, make_tokenizer(), 64)
+    assert [e.row_id for e in found.train] == ["row-1", "row-3"]
+    assert found.counts == {"edit": 1, "demonstration": 0, "completion": 1, "too_long": 0, "cut_off": 1}
+
+
 def test_rows_that_do_not_fit_are_left_out_and_counted_and_test_prompts_are_not_learned(tmp_path):
     write_examples(
         tmp_path,
@@ -177,15 +186,16 @@ def test_rows_that_do_not_fit_are_left_out_and_counted_and_test_prompts_are_not_
     found = read_examples(tmp_path, make_tokenizer(), 64)
     assert [e.row_id for e in found.train] == ["row-1"]
     assert [e.row_id for e in found.dev] == ["row-4"]
-    assert found.counts == {"edit": 1, "demonstration": 0, "completion": 0, "too_long": 1}
+    assert found.counts == {"edit": 1, "demonstration": 0, "completion": 0, "too_long": 1, "cut_off": 0}
 
 
 @pytest.mark.parametrize(
     ("rows", "sentence"),
     [
-        ([], "lacks the column|holds no answer to a training prompt"),
-        ([example_row(1, split="dev")], "holds no answer to a training prompt"),
-        ([example_row(1, response="x" * 300)], "1 of its 1 rows are longer"),
+        ([], "lacks the column|holds no whole answer to a training prompt"),
+        ([example_row(1, split="dev")], "holds no whole answer to a training prompt"),
+        ([example_row(1, response="x" * 300)], "of its 1 rows 1 are longer, and 0 were cut off"),
+        ([example_row(1, cut_off=True)], "of its 1 rows 0 are longer, and 1 were cut off"),
         ([example_row(1, source="rumour")], "has the source 'rumour'"),
         ([example_row(1, weight=0.0)], "has the weight 0.0"),
         ([example_row(1, response=None)], "has no response"),
