@@ -39,6 +39,7 @@ RANKINGS = pa.schema(
         ("weight", pa.float64()),
         ("margin", pa.float64()),
         ("ratings", pa.list_(pa.float64())),
+        ("cut_off", pa.list_(pa.bool_())),
     ]
 )
 EXAMPLES = pa.schema(

@@ -13,6 +13,7 @@ import torch
 
 from policy import dpo
 from policy.dpo import dpo_loss, implicit_rewards
+from policy.language import LanguageModel
 from policy.methods import DpoJob
 from rewardmodel import rundir
 from rewardmodel.chat import prompt_ids, response_ids
@@ -216,6 +217,32 @@ def test_rankings_without_anything_to_prefer_are_refused(tmp_path, rankings, sen
     prepared(tmp_path / "run", dpo_job(folder), rankings)
     with pytest.raises(JobError, match=sentence):
         run_dpo(tmp_path / "run")
+
+
+def test_an_answer_that_was_cut_off_teaches_nothing_of_its_end(tmp_path):
+    """Its log-probability is what plain transformers gives to its tokens alone."""
+    folder = make_kind(tmp_path / "model", "llama")
+    [row] = rows(1)
+    job = dpo_job(folder, epochs=1, temperature=0.7)
+    run = prepared(tmp_path / "run", job, [{**row, "cut_off": [False, True]}])
+    with open_run(run, 1) as directory:
+        [ranking], _dev, _counts = dpo.read_pairs(directory, job)
+        [logprobs] = dpo.answer_logprobs(directory, LanguageModel(job), [ranking])
+    tokenizer, plain = make_tokenizer(), loaded(folder)
+    question = tuple(prompt_ids(tokenizer, row["messages"]))
+    whole, cut = (tuple(response_ids(tokenizer, text)) for text in row["responses"])
+    expected = [plain_logprob(plain, question, answer, 0.7) for answer in (whole, cut[:-1])]
+    assert logprobs.tolist() == pytest.approx(expected, abs=1e-4)
+    run_dpo(run, attempt=2)
+
+
+def test_an_empty_answer_that_was_cut_off_keeps_its_end_as_its_only_token(tmp_path):
+    folder = make_kind(tmp_path / "model", "llama")
+    row = ranking_row(responses=["", "Yes."], ranks=[2, 1], cut_off=[True, True])
+    run = prepared(tmp_path / "run", dpo_job(folder), [row])
+    with open_run(run, 1) as directory:
+        [ranking], _dev, _counts = dpo.read_pairs(directory, dpo_job(folder))
+    assert [len(answer.response) for answer in ranking.answers] == [1, 4]
 
 
 def test_rankings_that_do_not_fit_whole_are_left_out_and_counted(tmp_path):
