@@ -168,14 +168,14 @@ def test_an_interrupted_run_ends_in_the_same_model_as_a_straight_one(tmp_path, m
 
 
 def test_the_loss_of_a_step_is_that_of_trl(tmp_path):
-    """TRL 1.16's DPOTrainer on the same two pairs, its first loss after one step at the same learning rate."""
+    """TRL 1.16's DPOTrainer on the same two pairs; this template closes no answer, so neither learns an end token."""
     from datasets import Dataset
     from transformers import AutoTokenizer
     from trl import DPOConfig, DPOTrainer
 
     folder = make_kind(tmp_path / "model", "llama")
-    pairs = [row for row in rows(4) if row["responses"][0].isascii()]
-    job = dpo_job(folder, epochs=6, warmup=0.0, lora_rank=0, learning_rate=1e-4, beta=3.0)
+    pairs = [{**row, "cut_off": [True, True]} for row in rows(4) if row["responses"][0].isascii()]
+    job = dpo_job(folder, epochs=6, warmup=0.0, lora_rank=0, learning_rate=1e-4, beta=0.3)
     run = prepared(tmp_path / "run", job, pairs)
     run_dpo(run)
     mine = [line["metrics"]["loss"] for line in train_lines(run)]
@@ -190,7 +190,7 @@ def test_the_loss_of_a_step_is_that_of_trl(tmp_path):
         for row in pairs
     ]
     settings = DPOConfig(
-        output_dir=str(tmp_path / "trl"), beta=3.0, learning_rate=1e-4, lr_scheduler_type="cosine", num_train_epochs=6,
+        output_dir=str(tmp_path / "trl"), beta=0.3, learning_rate=1e-4, lr_scheduler_type="cosine", num_train_epochs=6,
         per_device_train_batch_size=2, logging_steps=1, report_to=[], use_cpu=True, bf16=False, weight_decay=0.0,
         max_grad_norm=1.0, gradient_checkpointing=False, seed=0, save_strategy="no", disable_tqdm=True,
     )  # fmt: skip
@@ -201,7 +201,7 @@ def test_the_loss_of_a_step_is_that_of_trl(tmp_path):
         )
         trainer.train()
     theirs = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    assert mine == pytest.approx(theirs, abs=2e-3)
+    assert mine == pytest.approx(theirs, abs=1e-4)
 
 
 @pytest.mark.parametrize(
