@@ -7,7 +7,8 @@ Reads ``spec.json`` and ``data/rankings.parquet`` and publishes ``output/model``
 the parent: its log-probabilities are taken once, before the first step, when the policy still is the parent, so that
 adapters and all weights are trained alike. All pairs of a ranking are one element of a batch, as in reward training.
 
-Beside the textbook: the softmax has the temperature at which the policy will answer. Left out: normalising by length.
+Beside the textbook: the softmax has the temperature at which the policy will answer, and an answer that was cut off
+before its end has no end token here, whose probability was no part of what raters saw. Left out: normalising by length.
 
 Source: Rafailov et al. 2023, "Direct preference optimization: Your language model is secretly a reward model".
 """
@@ -17,7 +18,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -107,7 +108,7 @@ def read_pairs(run: RunDir, job: DpoJob) -> tuple[list[Ranking], list[Ranking], 
     """
     rankings = read_rankings(run.path, load_tokenizer(job.policy), job.max_tokens, Objective("logistic"))
     train, dev = (
-        [r for r in part if not any(a.prompt_cut or a.response_cut for a in r.answers)]
+        [as_drawn(r) for r in part if not any(a.prompt_cut or a.response_cut for a in r.answers)]
         for part in (rankings.train, rankings.dev)
     )
     if not train:
@@ -115,6 +116,17 @@ def read_pairs(run: RunDir, job: DpoJob) -> tuple[list[Ranking], list[Ranking], 
     too_long = len(rankings.train) + len(rankings.dev) - len(train) - len(dev)
     left_out = {name: rankings.counts[name] for name in ("without_preference", "without_weight")}
     return train, dev, {**left_out, "too_long": too_long}
+
+
+def as_drawn(ranking: Ranking) -> Ranking:
+    """A ranking whose answers that were cut off before their end have no end token; an empty one keeps it."""
+    if not any(ranking.cut_off):
+        return ranking
+    answers = (
+        replace(answer, response=answer.response[:-1] or answer.response) if cut else answer
+        for answer, cut in zip(ranking.answers, ranking.cut_off, strict=True)
+    )
+    return replace(ranking, answers=tuple(answers))
 
 
 def prefer(

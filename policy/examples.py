@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
-from policy.methods import EXAMPLE_COLUMNS, EXAMPLES_FILE, Source
+from policy.methods import EXAMPLE_COLUMNS, EXAMPLES_FILE, OPTIONAL_EXAMPLE_COLUMNS, Source
 from rewardmodel.chat import Answer, tokenize_answer
 from rewardmodel.contract import JobError
+from rewardmodel.tables import read_rows
 
 ORIGINAL = "demonstration"
 """The source that is original data; all others are new."""
@@ -49,14 +48,24 @@ class Examples:
 def read_examples(run_path: Path, tokenizer: Any, max_tokens: int) -> Examples:
     """Read and check ``data/examples.parquet`` of a run directory.
 
+    Answers that were cut off are left out and counted: their tokens would be followed by an end that was not theirs.
+
     :param max_tokens: longest prompt plus answer; rows that are longer are left out and counted.
     :raises JobError: naming the row and what is wrong with it, or that nothing is left to learn from.
     """
     splits: dict[str, list[Example]] = {"train": [], "dev": [], "test": []}
-    counts = dict.fromkeys(get_args(Source), 0) | {"too_long": 0}
-    rows = _read_table(run_path / EXAMPLES_FILE)
+    counts = dict.fromkeys(get_args(Source), 0) | {"too_long": 0, "cut_off": 0}
+    rows = read_rows(
+        run_path / EXAMPLES_FILE,
+        EXAMPLE_COLUMNS,
+        optional=OPTIONAL_EXAMPLE_COLUMNS,
+        without="there is nothing to imitate",
+    )
     for number, row in enumerate(rows):
         _check_row(row, splits, f"Row {number} of {EXAMPLES_FILE} ({row['row_id']})")
+        if row.get("cut_off"):
+            counts["cut_off"] += 1
+            continue
         answer = tokenize_answer(tokenizer, row["messages"], row["response"], max_tokens)
         if answer.prompt_cut or answer.response_cut:
             counts["too_long"] += 1
@@ -66,8 +75,9 @@ def read_examples(run_path: Path, tokenizer: Any, max_tokens: int) -> Examples:
         counts[example.source] += 1
     if not splits["train"]:
         raise JobError(
-            f"{EXAMPLES_FILE} holds no answer to a training prompt that fits {max_tokens} tokens, so there is nothing "
-            f"to imitate; {counts['too_long']} of its {len(rows)} rows are longer."
+            f"{EXAMPLES_FILE} holds no whole answer to a training prompt that fits {max_tokens} tokens, so there is "
+            f"nothing to imitate; of its {len(rows)} rows {counts['too_long']} are longer, and {counts['cut_off']} "
+            "were cut off before their end."
         )
     return Examples(splits["train"], splits["dev"], counts)
 
@@ -94,20 +104,6 @@ def mixed(examples: Sequence[Example], original_share: float | None, seed: int) 
     while len(drawn) < wanted:
         drawn += [original[index] for index in torch.randperm(len(original), generator=generator).tolist()]
     return new + drawn[:wanted]
-
-
-def _read_table(path: Path) -> list[dict[str, Any]]:
-    try:
-        table = pq.read_table(path)
-    except FileNotFoundError:
-        raise JobError(f"{path} is missing; there is nothing to imitate.") from None
-    except pa.ArrowInvalid as problem:
-        raise JobError(f"{path} is not a parquet file: {problem}.") from None
-    for name, meaning in EXAMPLE_COLUMNS.items():
-        if name not in table.column_names:
-            raise JobError(f"{path} lacks the column {name}: {meaning}.")
-    rows: list[dict[str, Any]] = table.select(list(EXAMPLE_COLUMNS)).to_pylist()
-    return rows
 
 
 def _check_row(row: dict[str, Any], splits: dict[str, list[Example]], place: str) -> None:

@@ -13,8 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from policy.contract import EngineConfig, Sampling
+from policy.contract import HIGHEST_FULL_LEARNING_RATE, EngineConfig, Sampling
 from rewardmodel.contract import RANKING_COLUMNS, Dtype, JobError
+
+FULL_LEARNING_RATE = 1e-5
+"""What training all weights is usually begun with; the jobs' own defaults are for adapters."""
 
 Source = Literal["edit", "demonstration", "completion"]
 
@@ -27,6 +30,9 @@ EXAMPLE_COLUMNS = {
     "response": "string: the answer to imitate",
     "weight": "float64: weight of the answer's tokens in the loss, > 0",
     "source": "string: edit, completion (new data) or demonstration (original data)",
+}
+OPTIONAL_EXAMPLE_COLUMNS = {
+    "cut_off": "bool: whether the answer was cut off before its end, and so would teach to stop there; null is no",
 }
 
 KEPT_FILE = "output/kept.parquet"
@@ -51,7 +57,8 @@ class FineTuneJob:
     epochs: int = 3
     """Passes over the training rows, at most."""
     learning_rate: float = 2e-4
-    """Peak learning rate of AdamW, after warm-up and before the cosine decay."""
+    """Peak learning rate of AdamW, after warm-up and before the cosine decay. All weights (lora_rank 0) need about
+    1e-5."""
     warmup: float = 0.1
     """Share of all optimiser steps over which the learning rate rises, 0 to 1."""
     weight_decay: float = 0.0
@@ -92,6 +99,11 @@ class FineTuneJob:
             _require(0 < getattr(self, name) < math.inf, name, "must be positive")
         for name in ("weight_decay", "lora_rank", "checkpoint_seconds", "max_seconds", "threads"):
             _require(getattr(self, name) >= 0, name, "must not be negative")
+        if self.lora_rank == 0 and self.learning_rate > HIGHEST_FULL_LEARNING_RATE:
+            raise JobError(
+                f"A learning_rate of {self.learning_rate:g} is for adapters: training all weights (lora_rank 0) takes "
+                f"at most {HIGHEST_FULL_LEARNING_RATE:g}."
+            )
         _require(0 < self.lora_layers <= 1, "lora_layers", "must be above 0 and at most 1")
         _require(0 <= self.warmup <= 1, "warmup", "must lie between 0 and 1")
 

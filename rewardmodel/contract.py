@@ -34,6 +34,8 @@ RANKING_COLUMNS = {
 OPTIONAL_RANKING_COLUMNS = {
     "margin": "float64: by how much the score of the preferred answer should be ahead, >= 0; null is 0",
     "ratings": "list<float64>: per answer an absolute score on any scale, null where there is none",
+    "cut_off": "list<bool>: per answer whether it was cut off before its end; only DPO, which raises and lowers the "
+    "probability of that end too, heeds it",
 }
 
 ANSWERS_FILE = "data/answers.parquet"

@@ -36,6 +36,8 @@ class Ranking:
     """[K] float64: absolute scores with mean 0 and deviation 1 over the training rows, NaN where there is none."""
     margin: float = 0.0
     """By how much the preferred answer's score should be ahead."""
+    cut_off: tuple[bool, ...] = ()
+    """Whether each answer was cut off before its end; empty where that is not known."""
 
     @property
     def tokens(self) -> int:
@@ -144,6 +146,11 @@ def _check_row(row: dict[str, Any], place: str) -> None:
     ratings = row.get("ratings")
     if ratings is not None and len(ratings) != len(row["responses"]):
         raise JobError(f"{place} has {len(row['responses'])} responses but {len(ratings)} ratings.")
+    cut_off = row.get("cut_off")
+    if cut_off is not None and len(cut_off) != len(row["responses"]):
+        raise JobError(
+            f"{place} has {len(row['responses'])} responses but says of {len(cut_off)} if they were cut off."
+        )
     if any(rating is not None and not math.isfinite(rating) for rating in ratings or ()):
         raise JobError(f"{place} has a rating that is no number; null is for answers without one.")
 
@@ -180,4 +187,5 @@ def _tokenize(row: dict[str, Any], tokenizer: Any, max_tokens: int, ranks: Tenso
         characters=tuple(map(len, row["responses"])),
         ratings=ratings,
         margin=row.get("margin") or 0.0,
+        cut_off=tuple(map(bool, row.get("cut_off") or ())),
     )

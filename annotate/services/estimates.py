@@ -28,6 +28,8 @@ RULE_OVERHEAD = 60.0
 """Seconds to load the models and to write the result."""
 WORK = ("ppo", "generate", "score", "train")
 """Stages of a result's seconds that grow with what is to be done."""
+RUNS_LOOKED_AT = 20
+"""Newest ones, for one that tells how long a unit takes."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def _units(project: Project, wish: Wish) -> int | None:
     """Answers to draw or rows to go over; None where only time limits them."""
     settings, job = wish.settings, WAYS[wish.method].job
     if wish.method in POLICY_GRADIENT:
-        return wish.samples or (None if wish.minutes else usual_answers(project, wish.tags))
+        return wish.samples or (None if wish.minutes else usual_answers(project, wish.tags, wish.settings))
     if wish.method == Method.BEST_OF_N:
         prompts = training_prompts(project, wish.tags).count() + project.prompts.filter(split=Split.DEV).count()
         return int(settings.get("n", job.n)) * prompts
@@ -90,27 +92,44 @@ def _rows(project: Project, wish: Wish) -> int:
 
 
 def _measured(project: Project, method: Method) -> tuple[float, float] | None:
-    """Seconds a unit, and beside them, of the project's last run by this method."""
+    """Seconds a unit, and beside them, of the project's last run by this method that tells."""
     runs = project.runs.filter(kind=Run.Kind.IMPROVE, state=Run.State.SUCCEEDED).order_by("-finished_at")
-    for run in runs[:20]:
-        if method_of(run) == method and run.result and (units := _units_done(run.job, run.result["metrics"])):
+    for run in runs[:RUNS_LOOKED_AT]:
+        if method_of(run) != method or not run.result:
+            continue
+        done, worked = _done(run)
+        if done > 0 and worked > 0:
             seconds: dict[str, float] = run.result["seconds"]
-            work = sum(seconds.get(stage, 0.0) for stage in WORK)
-            return work / units, sum(seconds.values()) - work
+            working = sum(seconds.get(stage, 0.0) for stage in WORK)
+            return worked / done, sum(seconds.values()) - working + max(0.0, working - worked)
     return None
 
 
-def _units_done(job: dict[str, Any], metrics: dict[str, Any]) -> int:
-    """Answers that a run drew, or rows that it went over."""
+def _done(run: Run) -> tuple[int, float]:
+    """Answers that a run drew, or rows that it went over, and the seconds that took, both over all attempts.
+
+    The seconds of a result are those of the last attempt alone.
+
+    :returns: no seconds where those of all attempts are not known.
+    """
+    assert run.result is not None
+    metrics: dict[str, Any] = run.result["metrics"]
     if "updates" in metrics:
-        return sum(update["samples"] for update in metrics["updates"])
+        rates = [(int(update["samples"]), update.get("samples_per_second") or 0.0) for update in metrics["updates"]]
+        told = all(rate > 0 for _samples, rate in rates)
+        return sum(n for n, _rate in rates), sum(n / rate for n, rate in rates) if told else 0.0
     if samples := metrics["counts"].get("samples"):
-        return int(samples)
-    return int(metrics["training"]["steps"]) * int(job.get("examples_per_step") or job["rankings_per_step"])
+        seconds = run.result["seconds"]
+        return int(samples), sum(seconds.get(stage, 0.0) for stage in WORK) if run.attempt == 1 else 0.0
+    training = metrics["training"]
+    per_step = int(run.job.get("examples_per_step") or run.job["rankings_per_step"])
+    rate = training.get("tokens_per_second") or 0.0
+    return int(training["steps"]) * per_step, training["tokens"] / rate if rate > 0 else 0.0
 
 
 def _ruled(project: Project, method: Method) -> tuple[float, float]:
-    """The same by the rule, for the processor cores of this machine."""
-    size = space.parameters_of(files.check_model_folder(serving(project).weights_path)) / RULE_PARAMETERS
+    """The same by the rule, for the processor cores of this machine and, where its size cannot be read, its model."""
+    parameters = space.parameters_of(files.check_model_folder(serving(project).weights_path))
+    size = (parameters or RULE_PARAMETERS) / RULE_PARAMETERS
     cores = len(os.sched_getaffinity(0)) / RULE_CORES
     return RULE_SECONDS[method] * size * project.max_tokens / RULE_TOKENS / cores, RULE_OVERHEAD * max(1.0, size)

@@ -13,6 +13,9 @@ from annotate.models import Run
 from annotate.services import Refused
 from rewardmodel.rundir import checkpoints, step_of
 
+CONTEXT_NAMES = ("max_position_embeddings", "n_positions")
+"""What kinds of models call the longest sequence that they read."""
+
 
 def run_folder(run: Run) -> Path:
     """The run directory of a run."""
@@ -67,6 +70,13 @@ def check_model_folder(path: str) -> Path:
 
 
 def context_length(folder: Path) -> int | None:
-    """Longest sequence of a model in tokens, as its ``config.json`` says; None where it does not."""
-    length = json.loads((folder / "config.json").read_text()).get("max_position_embeddings")
-    return length if isinstance(length, int) else None
+    """Longest sequence of a model in tokens, as its ``config.json`` says; None where it does not.
+
+    Models that also see or hear keep what holds for text apart, and GPT-2 has another name for it.
+    """
+    config = json.loads((folder / "config.json").read_text())
+    for part in (config.get("text_config"), config):
+        for name in CONTEXT_NAMES:
+            if isinstance(part, dict) and isinstance(part.get(name), int):
+                return int(part[name])
+    return None

@@ -7,8 +7,9 @@ from itertools import groupby
 from typing import Any
 
 from annotate.formats.writing.ranking import Ranking
-from annotate.models import Snapshot
-from annotate.services.rows import rankings
+from annotate.models import Project, Snapshot, Split
+from annotate.services.numbering import numbering_of
+from annotate.services.rows import cut_off_answers, rankings
 
 SOURCES = ("edit", "completion", "demonstration")
 """Raters' edits; answers that stand above another and below none; imported answers to imitate."""
@@ -17,11 +18,13 @@ SOURCES = ("edit", "completion", "demonstration")
 def examples(snapshot: Snapshot, sources: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Rows of ``data/examples.parquet``, each answer to a prompt once.
 
-    An answer that a rater edited is not imitated for the same judgement's sake: the edit is.
+    An answer that a rater edited is not imitated for the same judgement's sake: the edit is. Preferred answers that
+    were cut off are told apart, so that training leaves them out and counts them.
 
     :param sources: which of :data:`SOURCES`.
     """
-    seen: set[tuple[str, int]] = set()
+    seen: set[tuple[str, int, bool]] = set()
+    cut_off = _cut_off(snapshot.project)  # before the rows: some of them are read while they are copied
     for _judgement, group in groupby(rankings(snapshot), key=_origin):
         together = list(group)
         edited = {ranking.responses[1] for ranking in together if ranking.kind == "edit"}
@@ -29,8 +32,10 @@ def examples(snapshot: Snapshot, sources: Sequence[str]) -> Iterator[dict[str, A
             source = source_of(ranking)
             if source not in sources:
                 continue
-            for number, text in enumerate(ranking.to_imitate()):
-                key = (ranking.prompt_id, hash(text))
+            for number, place in enumerate(ranking.places_to_imitate()):
+                text = ranking.responses[place]
+                cut = source == "completion" and ranking.provenance["completions"][place] in cut_off
+                key = (ranking.prompt_id, hash(text), cut)
                 if key in seen or (source == "completion" and text in edited):
                     continue
                 seen.add(key)
@@ -42,6 +47,7 @@ def examples(snapshot: Snapshot, sources: Sequence[str]) -> Iterator[dict[str, A
                     "response": text,
                     "weight": ranking.weight,
                     "source": source,
+                    "cut_off": cut,
                 }
 
 
@@ -51,10 +57,21 @@ def source_of(ranking: Ranking) -> str:
 
 
 def teaches(snapshot: Snapshot, sources: Sequence[str]) -> bool:
-    """Whether a snapshot holds an answer to a training prompt that is worth imitating."""
+    """Whether a snapshot holds a whole answer to a training prompt that is worth imitating."""
     if "demonstration" in sources and snapshot.counts.get("demonstrations_train"):
         return True
-    return any(row["split"] == "train" for row in examples(snapshot, sources))
+    return any(row["split"] == Split.TRAIN and not row["cut_off"] for row in examples(snapshot, sources))
+
+
+def teaches_but_for_its_end(snapshot: Snapshot, sources: Sequence[str]) -> bool:
+    """Whether it holds one that was cut off."""
+    return any(row["split"] == Split.TRAIN and row["cut_off"] for row in examples(snapshot, sources))
+
+
+def _cut_off(project: Project) -> frozenset[int]:
+    """Answers that were cut off, by the numbers that a snapshot's rankings give."""
+    here, numbering = cut_off_answers(project), numbering_of(project)
+    return frozenset(numbering.there("completion", number) for number in here) if numbering else here
 
 
 def _origin(ranking: Ranking) -> str:

@@ -16,7 +16,7 @@ from annotate.services.generations import serving
 from annotate.services.jobs import Settings
 from annotate.services.methods import POLICY_GRADIENT, WAYS, Method
 from policy.contract import ImproveJob
-from policy.methods import FineTuneJob
+from policy.methods import FULL_LEARNING_RATE, FineTuneJob
 
 PROMPTS_SHOWN = 4
 """Prompts whose answers are shown as training goes."""
@@ -91,10 +91,11 @@ def plan(*, project: Project, wish: Wish, seed: int) -> Plan:
         inputs["snapshot"] = wish.snapshot
         _check_snapshot(wish, selection)
     if wish.method in POLICY_GRADIENT:
+        _check_other(wish, reward_model)
         values |= _updates(project, wish, prompts, generation)
     else:
         values |= _fine_tuning(start, project.temperature)
-    return Plan(WAYS[wish.method].job, values | wish.settings, inputs)
+    return Plan(WAYS[wish.method].job, values | _full_rates(wish.settings) | wish.settings, inputs)
 
 
 def _check_wish(wish: Wish) -> None:
@@ -105,6 +106,11 @@ def _check_wish(wish: Wish) -> None:
             _("%(method)s takes no number of answers in all: that is for PPO, RLOO and GRPO.")
             % {"method": wish.method.label},
             place="samples",
+        )
+    if ours and "updates" in wish.settings and (wish.samples is not None or wish.minutes):
+        raise Refused(
+            _("Updates, answers in all and minutes each say how long training goes on: give updates, or the others."),
+            place="updates",
         )
     if wish.other_reward_model is not None and not ours:
         raise Refused(
@@ -119,16 +125,39 @@ def _check_wish(wish: Wish) -> None:
         )
 
 
+def _check_other(wish: Wish, reward_model: RewardModel) -> None:
+    """Refuse a watcher that is the reward model itself: its scores would never fall behind."""
+    if wish.other_reward_model == reward_model:
+        raise Refused(
+            _("Reward model %(number)d cannot watch itself: choose another one, or none.")
+            % {"number": reward_model.number},
+            place="other_reward_model",
+        )
+
+
 def training_prompts(project: Project, tags: Sequence[str]) -> QuerySet[Prompt]:
     """The prompts that are practised on."""
     found = project.prompts.filter(split=Split.TRAIN)
     return found.filter(tags__overlap=list(tags)) if tags else found
 
 
-def usual_answers(project: Project, tags: Sequence[str]) -> int:
-    """Answers that PPO, RLOO and GRPO draw where nothing else is asked for."""
-    prompts = min(training_prompts(project, tags).count(), ImproveJob.prompts_per_update)
-    return ImproveJob.updates * prompts * ImproveJob.samples_per_prompt
+def usual_answers(project: Project, tags: Sequence[str], settings: Settings | None = None) -> int:
+    """Answers that PPO, RLOO and GRPO draw where no number of them is asked for.
+
+    :param settings: fields of the job that differ from their defaults.
+    """
+    settings = settings or {}
+    prompts = _prompts_per_update(training_prompts(project, tags).count(), settings)
+    return int(settings.get("updates", ImproveJob.updates)) * prompts * _samples_per_prompt(settings)
+
+
+def _prompts_per_update(prompts: int, settings: Settings) -> int:
+    """How many of so many prompts an update answers."""
+    return min(prompts, settings.get("prompts_per_update", ImproveJob.prompts_per_update))
+
+
+def _samples_per_prompt(settings: Settings) -> int:
+    return int(settings.get("samples_per_prompt", ImproveJob.samples_per_prompt))
 
 
 def read_prompts(project: Project, selection: Settings, fixed: Sequence[str]) -> QuerySet[Prompt]:
@@ -157,8 +186,8 @@ def latest_reward_model(project: Project) -> RewardModel:
 
 def _updates(project: Project, wish: Wish, prompts: int, generation: Generation) -> Settings:
     """What is PPO's own: how many updates, the prompts that are shown, who watches, the base model of the second KL."""
-    per_update = min(prompts, wish.settings.get("prompts_per_update", ImproveJob.prompts_per_update))
-    answers = per_update * wish.settings.get("samples_per_prompt", ImproveJob.samples_per_prompt)
+    per_update = _prompts_per_update(prompts, wish.settings)
+    answers = per_update * _samples_per_prompt(wish.settings)
     values: Settings = {"prompts_per_update": per_update, "fixed_prompts": _shown(project, wish.tags)}
     if wish.samples:
         values["updates"] = math.ceil(wish.samples / answers)
@@ -188,6 +217,14 @@ def _fine_tuning(start: Generation, temperature: float) -> Settings:
     return {"temperature": temperature, "max_tokens": min(FineTuneJob.max_tokens, longest)}
 
 
+def _full_rates(settings: Settings) -> Settings:
+    """The learning rates of training all weights, where that is asked for."""
+    if settings.get("lora_rank") != 0:
+        return {}
+    names = ["learning_rate", *(["value_learning_rate"] if settings.get("critic") == "separate" else [])]
+    return dict.fromkeys(names, FULL_LEARNING_RATE)
+
+
 def _check_snapshot(wish: Wish, selection: Settings) -> None:
     """See that a snapshot holds what the method learns from."""
     assert wish.snapshot is not None
@@ -203,12 +240,22 @@ def _check_snapshot(wish: Wish, selection: Settings) -> None:
     if unknown or not wish.sources:
         raise Refused(_("Choose what is imitated: edits, preferred answers or demonstrations."), place="sources")
     selection["sources"] = list(wish.sources)
-    if not imitation.teaches(wish.snapshot, wish.sources):
+    if imitation.teaches(wish.snapshot, wish.sources):
+        return
+    if imitation.teaches_but_for_its_end(wish.snapshot, wish.sources):
         raise Refused(
             _(
-                "SFT imitates answers, and snapshot %(name)s holds none of the chosen kinds to a training prompt: have "
-                "raters edit or rank answers, or import demonstrations."
+                "SFT imitates whole answers, and those of the chosen kinds to training prompts in snapshot %(name)s "
+                "were all cut off before their end: allow longer answers in the settings, or have raters edit them."
             )
             % {"name": name},
             place="snapshot",
         )
+    raise Refused(
+        _(
+            "SFT imitates answers, and snapshot %(name)s holds none of the chosen kinds to a training prompt: have "
+            "raters edit or rank answers, or import demonstrations."
+        )
+        % {"name": name},
+        place="snapshot",
+    )

@@ -39,6 +39,7 @@ RANKINGS = pa.schema(
         ("weight", pa.float64()),
         ("margin", pa.float64()),
         ("ratings", pa.list_(pa.float64())),
+        ("cut_off", pa.list_(pa.bool_())),
     ]
 )
 EXAMPLES = pa.schema(
@@ -50,6 +51,7 @@ EXAMPLES = pa.schema(
         ("response", pa.string()),
         ("weight", pa.float64()),
         ("source", pa.string()),
+        ("cut_off", pa.bool_()),
     ]
 )
 ANSWERS = pa.schema([("row_id", pa.string()), ("messages", MESSAGES), ("responses", pa.list_(pa.string()))])

@@ -20,7 +20,16 @@ from django.db.models import OuterRef, QuerySet, Subquery, TextField
 from django.db.models.functions import Cast, JSONObject
 
 from annotate.formats.writing.ranking import Ranking
-from annotate.models import Comparison, Demonstration, JudgementRevision, RankedAnswer, RankedList, Snapshot
+from annotate.models import (
+    Comparison,
+    Completion,
+    Demonstration,
+    JudgementRevision,
+    Project,
+    RankedAnswer,
+    RankedList,
+    Snapshot,
+)
 from annotate.services.aggregation import rankings_of_item, reliabilities
 from annotate.services.judged import Said, fits, rankings_of, said_by
 from annotate.services.numbering import numbering_of
@@ -78,6 +87,12 @@ def imported_here(snapshot: Snapshot, left_out: Counter[str], on_read: OnRead | 
     ranked = RankedList.objects.filter(snapshotrankedlist__snapshot=snapshot)
     yield from of_ranked_lists(ranked, recipe, left_out, on_read)
     yield from of_demonstrations(Demonstration.objects.filter(snapshotdemonstration__snapshot=snapshot), on_read)
+
+
+def cut_off_answers(project: Project) -> frozenset[int]:
+    """Numbers, as rows have them here, of a project's answers that reached the longest length before their end."""
+    cut_off = Completion.objects.filter(prompt__project=project, finish_reason="length")
+    return frozenset(cut_off.values_list("pk", flat=True))
 
 
 def of_revisions(

@@ -20,7 +20,7 @@ from typing import Any
 from annotate.formats.writing.ranking import Ranking
 from annotate.models import Score, Snapshot
 from annotate.services.numbering import numbering_of
-from annotate.services.rows import CHUNK, imported_here, judged_here
+from annotate.services.rows import CHUNK, cut_off_answers, imported_here, judged_here
 
 STRONGEST = 3
 """The greatest strength of a judgement."""
@@ -29,13 +29,15 @@ STRONGEST = 3
 def training_rows(snapshot: Snapshot) -> Iterator[dict[str, Any]]:
     """The rows of ``data/rankings.parquet``; demonstrations, which rank nothing, are left out.
 
-    :returns: of each ranking its fields, ``margin`` and ``ratings``; None where there is none.
+    :returns: of each ranking its fields, ``margin`` and ``ratings``, None where there is none, and ``cut_off``.
     """
     numbering = numbering_of(snapshot.project)
+    cut_off = cut_off_answers(snapshot.project)
 
     def row(ranking: Ranking, margin: float | None, ratings: list[float | None] | None) -> dict[str, Any]:
         made = numbering.ranking(ranking) if numbering else ranking
-        return {**vars(made), "margin": margin, "ratings": ratings}
+        cut = [number in cut_off for number in ranking.provenance["completions"]]
+        return {**vars(made), "margin": margin, "ratings": ratings, "cut_off": cut}
 
     scale = ""
     judged = judged_here(snapshot, Counter())

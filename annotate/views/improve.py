@@ -22,7 +22,7 @@ from annotate.services.improving import Wish, training_prompts, usual_answers
 from annotate.services.methods import POLICY_GRADIENT, WAYS, Method
 from annotate.services.scorers import of_another_seed
 from annotate.templatetags.hone import duration
-from annotate.views.improve_words import BUDGET, FINE_TUNING, METHODS, MORE, SOURCES, Setting
+from annotate.views.improve_words import BUDGET, FINE_TUNING, METHODS, MORE, ORIGINAL_SHARE, SOURCES, Setting
 from annotate.views.prompts import tags_of
 
 INVALID = 422
@@ -47,10 +47,11 @@ def improve(request: SignedInRequest, slug: str) -> HttpResponse:
         run = runs.launch_improve(project=project, actor=request.user, wish=wish)
         return redirect("run", slug=slug, pk=run.pk)
     except Refused as refusal:
-        problem = str(refusal)
+        problem, place = str(refusal), refusal.place
     if live:
         return render(request, "improve/estimate.html", {"problem": problem})
-    return _page(request, project, request.POST, {"refused": problem, "problem": problem}, status=INVALID)
+    refused = {"refused": problem, "place": place, "problem": problem}
+    return _page(request, project, request.POST, refused, status=INVALID)
 
 
 def _first(project: Project) -> QueryDict:
@@ -99,9 +100,6 @@ def _wish(project: Project, form: QueryDict) -> Wish:
         sources=form.getlist("sources"),
         settings=settings,
     )
-
-
-ORIGINAL_SHARE = Setting("original_share", _("Share of demonstrations"), "", 0, 99, False, (Method.SFT,))
 
 
 def _page(

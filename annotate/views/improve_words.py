@@ -137,7 +137,7 @@ MORE = (
         0,
         1024,
         True,
-        FINE_TUNING,
+        tuple(Method),
     ),
     Setting(
         "kl_target",
@@ -167,3 +167,5 @@ MORE = (
         (Method.DPO,),
     ),
 )  # fmt: skip
+ORIGINAL_SHARE = Setting("original_share", _("Share of demonstrations"), "", 0, 99, False, (Method.SFT,))
+"""In per cent."""

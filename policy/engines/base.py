@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -205,8 +206,16 @@ def check_for_ppo(engine: Engine) -> None:
 
 def context_tokens(config: EngineConfig, model: Path) -> int:
     """Longest prompt plus answer that a model in an engine can take, tokens."""
-    declared = json.loads((model / "config.json").read_text()).get("max_position_embeddings")
-    return min(config.max_model_tokens, declared) if isinstance(declared, int) else config.max_model_tokens
+    return min(config.max_model_tokens, _declared_context(model) or config.max_model_tokens)
+
+
+@cache
+def _declared_context(model: Path) -> int | None:
+    """What a model's configuration says of its context, under the name that its kind gives it; asked once a prompt."""
+    from transformers import AutoConfig
+
+    declared = getattr(AutoConfig.from_pretrained(model).get_text_config(), "max_position_embeddings", None)
+    return declared if isinstance(declared, int) else None
 
 
 def check_length(config: EngineConfig, model: Path, prompt_tokens: int, max_tokens: int, prompt_id: str) -> None:

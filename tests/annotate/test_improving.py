@@ -12,10 +12,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from django.conf import settings as django_settings
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from transformers import AutoModelForCausalLM
 
-from annotate.models import Completion, Demonstration, Generation, Run
+from annotate.models import Completion, Demonstration, Generation, Origin, Run
 from annotate.services import Refused, control, files, imitation, inputs, space
 from annotate.services.estimates import RULE_OVERHEAD, RULE_SECONDS, estimate
 from annotate.services.execute import execute
@@ -25,7 +25,7 @@ from annotate.services.methods import Method
 from annotate.services.runs import launch_generate, launch_improve, launch_train_reward
 from annotate.services.simulate import judge_everything
 from annotate.services.snapshots import create_snapshot
-from policy.methods import EXAMPLES_FILE
+from policy.methods import EXAMPLE_COLUMNS, EXAMPLES_FILE, OPTIONAL_EXAMPLE_COLUMNS
 from rewardmodel.contract import RANKINGS_FILE
 from tests.annotate.factory import World, collect_items, run, world
 from tests.annotate.judged import ids_of, judged_world, member, ranks
@@ -118,6 +118,49 @@ def test_answers_to_imitate_are_edits_preferred_answers_and_demonstrations_each_
         ("demonstration", "Water it weekly."),
     ]
     assert [row["source"] for row in imitation.examples(snapshot, ["edit"])] == ["edit"]
+
+
+def test_preferred_answers_that_were_cut_off_are_not_imitated() -> None:
+    """Bob puts a and b first, of which b was cut off; Dora puts d first, which was cut off too, and ends it."""
+    stage = judged_world()
+    a, b, c, d = ids_of(stage)
+    Completion.objects.filter(pk__in=[b, d]).update(finish_reason="length")
+    judge_as(stage, ranks([a, b, c, d], 1, 1, 2, 3))
+    judge_as(stage, {**ranks([a, b, c, d], 3, 2, 4, 1), "edits": {str(d): "Whole."}}, rater=member(stage, "dora"))
+    snapshot = create_snapshot(project=stage.project, actor=stage.alice)
+    rows = list(imitation.examples(snapshot, imitation.SOURCES))
+    told = [(row["source"], row["response"], row["cut_off"]) for row in rows]
+    assert told == [
+        ("completion", Completion.objects.get(pk=a).text, False),
+        ("completion", Completion.objects.get(pk=b).text, True),
+        ("edit", "Whole.", False),
+    ]
+    asked = improve(stage, Method.SFT, snapshot=snapshot)
+    inputs.prepare(asked)
+    written = pq.read_table(run_folder(asked) / EXAMPLES_FILE)
+    assert written.schema.names == [*EXAMPLE_COLUMNS, *OPTIONAL_EXAMPLE_COLUMNS]
+    assert written["cut_off"].to_pylist() == [False, True, False]
+
+
+def test_cut_off_answers_are_known_in_a_restored_project_too() -> None:
+    """Its rankings name rows by the numbers that they had where the project was made."""
+    stage = judged_world()
+    a, b, c, d = ids_of(stage)
+    Completion.objects.filter(pk=a).update(finish_reason="length")
+    Origin.objects.create(project=stage.project, archive_sha256="a" * 64, shifts={"completion": 1000}, users={})
+    judge_as(stage, ranks([a, b, c, d], 1, 2, 3, 4))
+    snapshot = create_snapshot(project=stage.project, actor=stage.alice)
+    assert [row["cut_off"] for row in imitation.examples(snapshot, ["completion"])] == [True]
+
+
+def test_sft_on_nothing_but_cut_off_answers_is_refused_with_a_sentence() -> None:
+    stage = judged_world()
+    Completion.objects.update(finish_reason="length")
+    judge_as(stage, ranks(ids_of(stage), 1, 2, 3, 4))
+    with pytest.raises(Refused, match=r"SFT imitates whole answers, and those .* in snapshot v1 were all cut off"):
+        improve(stage, Method.SFT)
+    demonstrate(stage)
+    assert improve(stage, Method.SFT).selection["sources"] == list(imitation.SOURCES)
 
 
 def test_the_lineage_says_method_snapshot_reward_model_and_parent(stage: World, tiny: Path) -> None:
@@ -226,6 +269,12 @@ def test_what_a_method_has_no_use_for_is_refused(
         improve(stage, method, **wish)
 
 
+def test_the_command_refuses_a_reward_model_that_would_watch_itself(stage: World) -> None:
+    turn(stage)
+    with pytest.raises(CommandError, match="Reward model 1 cannot watch itself: choose another one"):
+        call_command("improve", project=stage.project.slug, other_reward_model=1)
+
+
 def test_tags_choose_the_prompts_that_are_practised_on(stage: World) -> None:
     turn(stage)
     tagged = stage.project.prompts.filter(split="train").earliest("pk")
@@ -241,11 +290,45 @@ def test_tags_choose_the_prompts_that_are_practised_on(stage: World) -> None:
         improve(stage, Method.PPO, tags=["fr"])
 
 
+@pytest.mark.parametrize(
+    ("settings", "rates"),
+    [
+        ({}, (4e-4, 2e-4)),
+        ({"lora_rank": 0}, (1e-5, 2e-4)),
+        ({"lora_rank": 0, "learning_rate": 3e-6}, (3e-6, 2e-4)),
+        ({"lora_rank": 0, "critic": "separate"}, (1e-5, 1e-5)),
+    ],
+)
+def test_training_all_weights_has_a_learning_rate_of_its_own(
+    stage: World, settings: dict[str, Any], rates: tuple[float, float]
+) -> None:
+    turn(stage)
+    job = improve(stage, Method.PPO, settings=settings).job
+    assert (job["learning_rate"], job["value_learning_rate"]) == rates
+
+
 def test_a_number_of_answers_becomes_whole_updates(stage: World) -> None:
     turn(stage)
     per_update = stage.project.prompts.filter(split="train").count() * 4
     asked = improve(stage, Method.PPO, samples=2 * per_update + 1)
     assert asked.job["updates"] == 3
+
+
+@pytest.mark.parametrize("budget", [{"samples": 8}, {"minutes": 5.0}, {"samples": 8, "minutes": 5.0}])
+def test_updates_are_not_given_beside_another_budget(stage: World, budget: dict[str, float]) -> None:
+    turn(stage)
+    with pytest.raises(CommandError, match="give updates, or the others"):
+        call_command("improve", project=stage.project.slug, updates=2, **budget)
+    assert not Run.objects.filter(kind="improve", state=Run.State.QUEUED).exists()
+
+
+def test_updates_and_their_size_are_heeded_by_the_estimate(stage: World) -> None:
+    """The stage has 3 training prompts."""
+    turn(stage)
+    usual = estimate(stage.project, Wish(method=Method.PPO))
+    asked = {"updates": 5, "prompts_per_update": 2, "samples_per_prompt": 6}
+    assert usual.units == 9 * 3 * 4
+    assert estimate(stage.project, Wish(method=Method.PPO, settings=asked)).units == 5 * 2 * 6
 
 
 def test_the_estimate_is_the_rule_until_a_run_was_measured(stage: World, tiny: Path) -> None:
@@ -256,7 +339,7 @@ def test_the_estimate_is_the_rule_until_a_run_was_measured(stage: World, tiny: P
     each = RULE_SECONDS[Method.PPO] * space.parameters_of(tiny) / 135e6 * 12 / 64 * 2 / cores
     assert ruled.seconds == pytest.approx(1000 * each + RULE_OVERHEAD)
     assert (ruled.units, ruled.measured) == (1000, False)
-    updates = [{"samples": 50}, {"samples": 50}]
+    updates = [{"samples": 50, "samples_per_second": 0.5}, {"samples": 50, "samples_per_second": 0.5}]
     result = {"metrics": {"updates": updates}, "seconds": {"load": 20.0, "ppo": 200.0, "publish": 5.0}}
     run(stage.project, "improve", result=result, **ended())
     measured = estimate(stage.project, wish)
@@ -270,7 +353,10 @@ def test_a_limit_on_time_bounds_the_estimate() -> None:
     collect_items(stage)
     judge_as(stage, ranks(ids_of(stage), 1, 2, 3, 4))
     result = {
-        "metrics": {"counts": {"train": 8}, "training": {"steps": 10}},
+        "metrics": {
+            "counts": {"train": 8},
+            "training": {"steps": 10, "tokens": 1600, "tokens_per_second": 2.0},
+        },
         "seconds": {"load": 1.0, "train": 800.0, "publish": 1.0},
     }
     run(stage.project, "improve", selection={"method": "dpo"}, job={"rankings_per_step": 4}, result=result, **ended())
@@ -284,11 +370,102 @@ def test_a_limit_on_time_gives_ppo_as_many_answers_as_fit_in_by_the_last_run() -
     """Two seconds an answer were measured: 30 fit in a minute, which is 8 updates of 4 answers to one prompt."""
     stage = world(prompts=3)
     turn(stage)
-    result = {"metrics": {"updates": [{"samples": 100}]}, "seconds": {"load": 20.0, "ppo": 200.0, "publish": 5.0}}
+    result = {
+        "metrics": {"updates": [{"samples": 100, "samples_per_second": 0.5}]},
+        "seconds": {"load": 20.0, "ppo": 200.0, "publish": 5.0},
+    }
     run(stage.project, "improve", result=result, **ended())
     assert improve(stage, Method.PPO, minutes=1.0).job["updates"] == 8
     Run.objects.filter(kind="improve", state=Run.State.QUEUED).delete()
     assert improve(stage, Method.PPO, minutes=1.0, samples=8).job["updates"] == 2
+
+
+def test_a_settled_or_resumed_run_is_measured_over_all_its_attempts() -> None:
+    """PPO drew 100 answers in 40 + 160 seconds, DPO went over 40 rows in 800, and both ended in a short attempt."""
+    stage = world(prompts=3)
+    collect_items(stage)
+    judge_as(stage, ranks(ids_of(stage), 1, 2, 3, 4))
+    updates = [{"samples": 20, "samples_per_second": 0.5}, {"samples": 80, "samples_per_second": 0.5}]
+    settled = {"metrics": {"updates": updates}, "seconds": {"load": 20.0, "ppo": 0.0, "publish": 5.0}}
+    run(stage.project, "improve", result=settled, **{**ended(), "attempt": 2})
+    assert estimate(stage.project, Wish(method=Method.PPO, samples=1000)).seconds == pytest.approx(1000 * 2 + 25)
+    assert estimate(stage.project, Wish(method=Method.PPO, minutes=1.0)).units == 30
+    resumed = {
+        "metrics": {"counts": {}, "training": {"steps": 10, "tokens": 1600, "tokens_per_second": 2.0}},
+        "seconds": {"load": 1.0, "train": 30.0, "publish": 1.0},
+    }
+    asked = {"selection": {"method": "dpo"}, "job": {"rankings_per_step": 4}}
+    run(stage.project, "improve", result=resumed, **asked, **{**ended(), "attempt": 3})
+    assert estimate(stage.project, Wish(method=Method.DPO, minutes=1.0, settings={"epochs": 9999})).units == 3
+
+
+def test_what_an_earlier_run_spent_beside_its_steps_is_added_once(stage: World) -> None:
+    """DPO's 900 seconds were 800 of steps and 100 of the reference and of dev."""
+    result = {
+        "metrics": {"counts": {}, "training": {"steps": 10, "tokens": 1600, "tokens_per_second": 2.0}},
+        "seconds": {"load": 1.0, "train": 900.0, "publish": 1.0},
+    }
+    run(stage.project, "improve", selection={"method": "dpo"}, job={"rankings_per_step": 4}, result=result, **ended())
+    assert estimate(stage.project, Wish(method=Method.DPO)).seconds == pytest.approx(102)
+
+
+@pytest.mark.parametrize(
+    ("method", "attempt", "result"),
+    [
+        ("ppo", 2, {"metrics": {"updates": []}, "seconds": {"ppo": 1.0}}),
+        ("ppo", 1, {"metrics": {"updates": [{"samples": 8}]}, "seconds": {"ppo": 1.0}}),
+        ("bestofn", 2, {"metrics": {"counts": {"samples": 9}}, "seconds": {"generate": 0.0, "train": 0.1}}),
+        (
+            "sft",
+            2,
+            {
+                "metrics": {"counts": {}, "training": {"steps": 0, "tokens": 0, "tokens_per_second": None}},
+                "seconds": {"train": 1.0},
+            },
+        ),
+    ],
+)
+def test_a_run_that_does_not_tell_how_long_all_its_attempts_took_is_passed_over(
+    stage: World, method: str, attempt: int, result: dict[str, Any]
+) -> None:
+    turn(stage)
+    run(
+        stage.project,
+        "improve",
+        selection={"method": method},
+        job={"examples_per_step": 8},
+        result=result,
+        **{**ended(), "attempt": attempt},
+    )
+    assert not estimate(stage.project, Wish(method=Method(method), minutes=1.0)).measured
+
+
+@pytest.mark.parametrize(
+    ("config", "length"),
+    [
+        ({"max_position_embeddings": 512}, 512),
+        ({"n_positions": 512}, 512),
+        ({"text_config": {"max_position_embeddings": 512}, "vision_config": {"max_position_embeddings": 64}}, 512),
+        ({"text_config": {"n_positions": 512}}, 512),
+        ({"n_embd": 64, "text_config": None}, None),
+    ],
+)
+def test_the_context_of_a_model_is_found_whatever_its_kind_calls_it(
+    tmp_path: Path, config: dict[str, Any], length: int | None
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert files.context_length(tmp_path) == length
+
+
+def test_fine_tuning_takes_no_longer_rows_than_gpt2_reads(stage: World) -> None:
+    demonstrate(stage)
+    folder = files.check_model_folder(stage.generation.weights_path)
+    before = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(json.dumps({"n_positions": 256}))
+    try:
+        assert improve(stage, Method.SFT, sources=["demonstration"]).job["max_tokens"] == 256
+    finally:
+        (folder / "config.json").write_text(before)
 
 
 def test_the_room_that_a_fine_tuning_needs_counts_the_best_weights_too(stage: World, tiny: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from annotate.models import Criterion
+from annotate.models import Completion, Criterion
 from annotate.services.recipe import Recipe
 from annotate.services.snapshots import create_snapshot
 from annotate.services.training_rows import training_rows
@@ -56,3 +56,13 @@ def test_scores_of_judgements_are_not_mixed_with_imported_ones(stage: World) -> 
     judge(stage, {**ranks([first, second], 1, 2), "scores": {str(first): {str(stage.criterion.pk): 5}}})
     ranked(stage, "lab", "pq", 1, 2, scores=(900.0, 100.0))
     assert rows(stage) == [(None, [5.0, None]), (None, None)]
+
+
+def test_answers_that_were_cut_off_are_told_from_whole_ones(stage: World) -> None:
+    first, second = ids_of(stage)
+    Completion.objects.filter(pk=second).update(finish_reason="length")
+    judge(stage, {**ranks([first, second], 2, 1), "edits": {str(second): "Whole."}})
+    pair(stage, "lab")
+    snapshot = create_snapshot(project=stage.project, actor=None)
+    told = [(row["kind"], row["cut_off"]) for row in training_rows(snapshot)]
+    assert told == [("order", [False, True]), ("edit", [False, True]), ("comparison", [False, False])]

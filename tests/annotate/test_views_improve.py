@@ -63,6 +63,32 @@ def test_a_reward_model_of_another_seed_watches_unless_the_lead_says_otherwise(a
     assert improvements().latest("created_at").job["other_reward_model"] == str(located(left.reward_model.weights_path))
 
 
+@pytest.mark.parametrize("method", ["ppo", "rloo", "grpo", "bestofn"])
+def test_all_weights_are_trained_at_a_much_lower_learning_rate(alice: Client, stage: World, method: str) -> None:
+    turn(stage)
+    fields = {"method": method, "lora_rank": "0"}
+    html = alice.post(address(stage), {**fields, "learning_rate": "0.0002"}).content.decode()
+    assert "training all weights (lora_rank 0) takes at most 0.0001" in html
+    alice.post(address(stage), fields)
+    made = improvements().latest("created_at").job
+    assert (made["lora_rank"], made["learning_rate"]) == (0, 1e-5)
+
+
+@pytest.mark.parametrize("chosen", [{}, {"reward_model": "1"}], ids=["the latest", "by number"])
+def test_a_reward_model_that_would_watch_itself_is_refused_at_its_field(
+    alice: Client, stage: World, chosen: dict[str, str]
+) -> None:
+    turn(stage)
+    before = improvements().count()
+    response = alice.post(address(stage), {"method": "ppo", "other_reward_model": "1", **chosen})
+    html = response.content.decode()
+    assert response.status_code == 422
+    field = html[html.index('name="other_reward_model"') :]
+    assert field.startswith('name="other_reward_model" aria-invalid="true"')
+    assert "Reward model 1 cannot watch itself: choose another one, or none." in field[: field.index("</div>")]
+    assert improvements().count() == before
+
+
 def test_fields_of_other_methods_are_passed_over(alice: Client, stage: World) -> None:
     collect_items(stage)
     judge(stage, ranks(ids_of(stage), 1, 2, 3, 4))
@@ -101,6 +127,12 @@ def test_what_cannot_be_started_is_said_above_the_form_as_it_was_sent(
             assert f'name="{name}"' in html
             assert f'value="{fields[name]}"' in html
     assert not improvements().exists()
+
+
+def test_the_share_of_demonstrations_is_named_in_the_reader_s_language(alice: Client, stage: World) -> None:
+    fields = {"method": "sft", "sources": "edit", "original_share": "100"}
+    html = alice.post(address(stage), fields, headers={"accept-language": "zh-CN"}).content.decode()
+    assert 'role="alert">示范回答的比例' in html
 
 
 def test_the_estimate_follows_the_form_without_starting_anything(alice: Client, stage: World) -> None:

@@ -13,14 +13,24 @@ from typing import NamedTuple
 import psutil
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, Gemma3Config
 
 from policy.contract import EngineConfig, Sampling
-from policy.engines.base import Request, decode, generate, make_request, request_seed, start_engine
+from policy.engines.base import (
+    Request,
+    check_length,
+    context_tokens,
+    decode,
+    generate,
+    make_request,
+    request_seed,
+    start_engine,
+)
 from policy.engines.transformers import draw_tokens
 from rewardmodel.chat import Message, load_tokenizer, prompt_ids
 from rewardmodel.contract import JobError
 from tests.policy.conftest import ROOT, make_model, make_tokenizer
+from tests.policy.learners import make_kind
 
 
 class Chat(NamedTuple):
@@ -167,6 +177,31 @@ def test_vllm_takes_no_processor_time_while_it_waits(vllm_engine, prompt):
     time.sleep(2)
     after = worker.cpu_times()
     assert after.user + after.system - before.user - before.system < 0.2
+
+
+def test_the_context_is_the_models_whatever_its_kind_calls_it_and_wherever_it_keeps_it(tmp_path):
+    named_otherwise = make_kind(tmp_path / "gpt2", "gpt2")
+    nested = tmp_path / "gemma3"
+    Gemma3Config(text_config={"max_position_embeddings": 512}, vision_config={}).save_pretrained(nested)
+    assert context_tokens(EngineConfig(max_model_tokens=2048), named_otherwise) == 256
+    assert context_tokens(EngineConfig(max_model_tokens=2048), nested) == 512
+    assert context_tokens(EngineConfig(max_model_tokens=100), nested) == 100
+
+
+def test_the_engine_transformers_fills_the_context_of_gpt2_and_no_more(tmp_path):
+    folder = make_kind(tmp_path / "gpt2", "gpt2")
+    config = EngineConfig(name="transformers", dtype="float32")
+    long = chat(folder, "x" * 234)
+    [request] = requests_for(long, 1, max_tokens=20)
+    check_length(config, folder, len(long.ids), request.max_tokens, "long")
+    [completion] = generate(start_engine(config, folder, tmp_path / "log.txt"), [request])
+    assert completion.logprobs == pytest.approx(
+        reference_logprobs(folder, long.ids, completion.token_ids, 0.7), abs=1e-3
+    )
+    with pytest.raises(
+        JobError, match="Prompt long has 236 tokens, and with an answer of 21 it is longer than the 256"
+    ):
+        check_length(config, folder, len(long.ids), request.max_tokens + 1, "long")
 
 
 def test_vllm_that_cannot_start_says_so_with_the_end_of_its_log(tmp_path):

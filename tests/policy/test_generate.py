@@ -17,6 +17,7 @@ from policy.scoring import Scoring
 from rewardmodel.contract import JobError
 from rewardmodel.rundir import Stopped, open_run
 from tests.policy.conftest import ROOT, make_model, progress_of, write_run
+from tests.policy.learners import make_kind
 
 TRANSFORMERS = EngineConfig(name="transformers", dtype="float32", max_sequences=8)
 SHORT = Sampling(max_tokens=12, seed=5)
@@ -240,6 +241,18 @@ def test_what_cannot_be_answered_is_refused_before_a_model_is_loaded(tiny_model,
     with open_run(run_dir, 1) as run, pytest.raises(JobError, match=sentence):
         main(run)
     assert "load" not in {line["stage"] for line in progress_of(run_dir)}
+
+
+def test_a_model_that_names_its_context_in_its_own_way_answers_within_it(tmp_path):
+    """GPT-2's is 256 tokens, under another name than most models', and the job would take 2048."""
+    folder = make_kind(tmp_path / "gpt2", "gpt2")
+    fits, too_long = ("fits", "train", "x" * 242), ("long", "train", "x" * 243)  # with two marks of the template
+    result = run_here(write_run(tmp_path / "run", "generate", generate_job(folder), [fits]))
+    assert result["completions"] == 3
+    run_dir = write_run(tmp_path / "other", "generate", generate_job(folder), [too_long])
+    sentence = "Prompt long has 245 tokens, and with an answer of 12 it is longer than the 256 that the model can read"
+    with open_run(run_dir, 1) as run, pytest.raises(JobError, match=sentence):
+        main(run)
 
 
 def test_the_command_ends_with_one_sentence_for_people_when_refused(tmp_path):

@@ -27,7 +27,9 @@ def folder(request, tmp_path_factory):
 
 
 def language_model(folder, **changes) -> LanguageModel:
-    return LanguageModel(FineTuneJob(**{"policy": str(folder), "temperature": 0.7, **FAST, **changes}))
+    return LanguageModel(
+        FineTuneJob(**{"policy": str(folder), "learning_rate": 1e-4, "temperature": 0.7, **FAST, **changes})
+    )
 
 
 def sums(model: LanguageModel, answers=ANSWERS) -> list[float]:

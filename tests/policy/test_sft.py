@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 
 from policy import sft
 from policy.examples import mixed, read_examples
-from policy.methods import SftJob
+from policy.methods import BestOfNJob, DpoJob, SftJob
 from policy.sft import imitation_loss
 from rewardmodel import rundir
 from rewardmodel.chat import load_tokenizer, prompt_ids, response_ids
@@ -100,7 +101,7 @@ def test_a_tiny_model_of_each_kind_learns_its_examples_and_loads_in_plain_transf
 def test_an_interrupted_run_ends_in_the_same_model_as_a_straight_one(tmp_path, monkeypatch, rank):
     monkeypatch.setattr(rundir, "CHECKPOINT_SHARE", 1.0)
     folder = make_kind(tmp_path / "model", "llama")
-    job = sft_job(folder, checkpoint_seconds=0.0, lora_rank=rank, learning_rate=5e-3)
+    job = sft_job(folder, checkpoint_seconds=0.0, lora_rank=rank, learning_rate=5e-3 if rank else 1e-4)
     rows = examples(12, dev=4)
     straight = run_sft(prepared(tmp_path / "straight", job, rows))
     cut = prepared(tmp_path / "cut", job, rows)
@@ -163,6 +164,15 @@ def test_a_share_that_cannot_be_kept_is_refused():
         mixed([_example(1, "demonstration")], 0.5, seed=0)
 
 
+def test_answers_that_were_cut_off_are_left_out_and_counted(tmp_path):
+    cut = example_row(2, source="completion", cut_off=True)
+    rows = [{**example_row(1), "cut_off": None}, cut, example_row(3, source="completion", cut_off=False)]
+    write_examples(tmp_path, rows)
+    found = read_examples(tmp_path, make_tokenizer(), 64)
+    assert [e.row_id for e in found.train] == ["row-1", "row-3"]
+    assert found.counts == {"edit": 1, "demonstration": 0, "completion": 1, "too_long": 0, "cut_off": 1}
+
+
 def test_rows_that_do_not_fit_are_left_out_and_counted_and_test_prompts_are_not_learned(tmp_path):
     write_examples(
         tmp_path,
@@ -176,15 +186,16 @@ def test_rows_that_do_not_fit_are_left_out_and_counted_and_test_prompts_are_not_
     found = read_examples(tmp_path, make_tokenizer(), 64)
     assert [e.row_id for e in found.train] == ["row-1"]
     assert [e.row_id for e in found.dev] == ["row-4"]
-    assert found.counts == {"edit": 1, "demonstration": 0, "completion": 0, "too_long": 1}
+    assert found.counts == {"edit": 1, "demonstration": 0, "completion": 0, "too_long": 1, "cut_off": 0}
 
 
 @pytest.mark.parametrize(
     ("rows", "sentence"),
     [
-        ([], "lacks the column|holds no answer to a training prompt"),
-        ([example_row(1, split="dev")], "holds no answer to a training prompt"),
-        ([example_row(1, response="x" * 300)], "1 of its 1 rows are longer"),
+        ([], "lacks the column|holds no whole answer to a training prompt"),
+        ([example_row(1, split="dev")], "holds no whole answer to a training prompt"),
+        ([example_row(1, response="x" * 300)], "of its 1 rows 1 are longer, and 0 were cut off"),
+        ([example_row(1, cut_off=True)], "of its 1 rows 0 are longer, and 1 were cut off"),
         ([example_row(1, source="rumour")], "has the source 'rumour'"),
         ([example_row(1, weight=0.0)], "has the weight 0.0"),
         ([example_row(1, response=None)], "has no response"),
@@ -194,6 +205,17 @@ def test_rows_that_cannot_be_learned_from_are_refused_with_a_sentence(tmp_path, 
     write_examples(tmp_path, rows)
     with pytest.raises(JobError, match=sentence):
         read_examples(tmp_path, make_tokenizer(), 128)
+
+
+@pytest.mark.parametrize("job_class", [SftJob, BestOfNJob, DpoJob])
+def test_learning_rates_of_adapters_are_refused_for_all_weights(job_class):
+    """As in PPO (:mod:`tests.policy.test_train`)."""
+    job = partial(job_class, policy="", **({"reward_model": ""} if job_class is BestOfNJob else {}))
+    sentence = r"A learning_rate of 0.0002 is for adapters: training all weights \(lora_rank 0\) takes at most 0.0001"
+    with pytest.raises(JobError, match=sentence):
+        job(lora_rank=0, learning_rate=2e-4)
+    assert job(lora_rank=0, learning_rate=1e-4).learning_rate == 1e-4
+    assert job(lora_rank=1, learning_rate=2e-4).learning_rate == 2e-4
 
 
 def test_a_device_that_is_not_here_is_refused_before_anything_is_read(tmp_path):

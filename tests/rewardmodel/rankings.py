@@ -23,7 +23,7 @@ SCHEMA = pa.schema(
 )
 
 
-OPTIONAL = {"margin": pa.float64(), "ratings": pa.list_(pa.float64())}
+OPTIONAL = {"margin": pa.float64(), "ratings": pa.list_(pa.float64()), "cut_off": pa.list_(pa.bool_())}
 
 
 def ranking_row(**changes: Any) -> dict[str, Any]:

@@ -113,6 +113,7 @@ def test_a_margin_is_read_where_the_file_has_one(tmp_path):
         ([ranking_row()], Objective(regression_weight=1.0), "The 0 ratings .* are all equal"),
         ([ranking_row(ratings=[4.0])], None, "has 2 responses but 1 ratings"),
         ([ranking_row(ratings=[4.0, math.nan])], None, "has a rating that is no number"),
+        ([ranking_row(cut_off=[True])], None, "has 2 responses but says of 1 if they were cut off"),
         ([ranking_row(margin=-1.0)], None, "has the margin -1.0"),
     ],
 )

@@ -61,9 +61,13 @@ class Ranking:
 
     def to_imitate(self) -> list[str]:
         """The answers that are good by themselves."""
+        return [self.responses[place] for place in self.places_to_imitate()]
+
+    def places_to_imitate(self) -> list[int]:
+        """Their places in `responses`."""
         if self.kind == "demonstration":
-            return self.responses
-        return [text for text, label in zip(self.responses, self.labels(), strict=True) if label]
+            return list(range(len(self.responses)))
+        return [place for place, label in enumerate(self.labels()) if label]
 
     def in_order(self) -> list[tuple[int | None, str]]:
         """The answers with their ranks, the best first and the unranked last."""

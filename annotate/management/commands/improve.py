@@ -36,7 +36,7 @@ class Command(ServiceCommand):
         parser.add_argument("--samples", type=int, help="answers that PPO, RLOO or GRPO draw and learn from")
         parser.add_argument("--minutes", type=float, help="longest time of training")
         parser.add_argument("--learning-rate", type=float)
-        parser.add_argument("--updates", type=int, help="of PPO, RLOO or GRPO, instead of --samples")
+        parser.add_argument("--updates", type=int, help="of PPO, RLOO or GRPO, instead of --samples and --minutes")
         parser.add_argument("--epochs", type=int, help="passes over the answers or comparisons")
         parser.add_argument("--n", type=int, help="answers a prompt of which best-of-n keeps one")
         parser.add_argument("--beta", type=float, help="of DPO: how dear it is to move away from the parent")
