@@ -93,7 +93,7 @@ def _by_prompt(values: Sequence[float]) -> list[float]:
 @torch.no_grad()
 def logprobs(folder: Path, answers: Sequence[Answer], temperature: float) -> torch.Tensor:
     """Log-probability of each answer under a model, [n] float64."""
-    model: Any = LanguageModel(SftJob(policy=str(folder), temperature=temperature, lora_rank=0))
+    model: Any = LanguageModel(SftJob(policy=str(folder), temperature=temperature))
     rows = model.pack(answers)
     found = torch.zeros(len(answers), dtype=torch.float64)
     for group in model.split([row.tokens for row in rows]):
