@@ -17,7 +17,7 @@ test: setup
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy .
-	.venv/bin/pytest
+	.venv/bin/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 bench: setup
 	@test -n "$(AREA)" || { echo "error: say what to measure: make bench AREA=web" >&2; exit 1; }

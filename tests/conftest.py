@@ -14,7 +14,10 @@ from annotate.embedded import services_running
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the browser's tests last: Playwright leaves an event loop running, beside which no other can be run."""
+    """Run the browser's tests last: Playwright leaves an event loop running, beside which no other can be run.
+
+    Each process of `make test` takes file after file in this order.
+    """
     items.sort(key=lambda item: "e2e" in item.path.parts)
 
 

