@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from django.conf import settings
+from django.conf import settings as django_settings
 from django.db import connections
 from django.test import Client
 
-from annotate.models import Run
+from annotate.models import Generation, Run
 from annotate.services import follow
 from annotate.services.execute import execute
 from annotate.services.runs import launch_generate
@@ -23,6 +25,20 @@ from tests.annotate.played import JOB, Play, Work
 def stage(db: None) -> World:
     """The usual project."""
     return world()
+
+
+@pytest.fixture
+def tiny(stage: World, settings: Any) -> Iterator[Path]:
+    """A tiny model in place of the stage's generation 0, and an engine in the process."""
+    from tests.policy.conftest import make_model  # loads transformers
+
+    settings.HONE_ENGINE = "transformers"
+    folder = Path(django_settings.MODELS_DIR) / "tiny-methods"
+    shutil.rmtree(folder, ignore_errors=True)
+    make_model(folder)
+    Generation.objects.filter(pk=stage.generation.pk).update(weights_path=str(folder))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
@@ -42,7 +58,7 @@ def asked(stage: World, settings) -> Run:
 @pytest.fixture
 def played(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Play:
     """Have a process that does as it is told take the place of the one that generates."""
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{settings.BASE_DIR}")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{django_settings.BASE_DIR}")
     monkeypatch.setattr(follow, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(follow, "BEAT_SECONDS", 0.05)
 
