@@ -21,7 +21,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from policy.checks import check_same_text, tokenized
@@ -30,33 +29,17 @@ from policy.data import Prompt, read_prompts
 from policy.engines.base import Completion, Engine, generate, make_request, start_engine
 from policy.examples import Example
 from policy.language import LanguageModel
-from policy.methods import KEPT_FILE, BestOfNJob, best_of, best_of_n_kl_bound
+from policy.methods import KEPT_COLUMNS, KEPT_FILE, BestOfNJob, best_of, best_of_n_kl_bound
 from policy.outcome import begin, finish
 from policy.reporting import Reporter
 from policy.sft import imitate
 from rewardmodel.chat import Answer
 from rewardmodel.contract import JobError, read_spec
 from rewardmodel.model import RewardModel, load_reward_model
-from rewardmodel.publish import whole_file
 from rewardmodel.rundir import RunDir
+from rewardmodel.tables import write_rows
 
 SAMPLES_FOLDER = "samples"
-MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
-KEPT_SCHEMA = pa.schema(
-    [
-        ("row_id", pa.string()),
-        ("prompt_id", pa.string()),
-        ("split", pa.string()),
-        ("messages", MESSAGES),
-        ("response", pa.string()),
-        ("weight", pa.float64()),
-        ("source", pa.string()),
-        ("score", pa.float64()),
-        ("mean_score", pa.float64()),
-        ("prompt_ids", pa.list_(pa.int32())),
-        ("token_ids", pa.list_(pa.int32())),
-    ]
-)
 SCORES_AT_ONCE = 32
 
 Row = dict[str, Any]
@@ -70,8 +53,7 @@ def main(run: RunDir) -> None:
     prompts, ids = check(run, job)
     seconds, versions = sample(run, job, prompts, ids)
     rows = [row for part in _parts(run) for row in pq.read_table(part).to_pylist()]
-    with whole_file(run.path / KEPT_FILE) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema=KEPT_SCHEMA), temporary)
+    write_rows(run.path / KEPT_FILE, rows, KEPT_COLUMNS)
     run.progress("load", message="Loading the policy to train it")
     model = LanguageModel(job)
     began = time.monotonic()
@@ -131,8 +113,7 @@ def sample(
             seconds["generate"] += drawn - began
             seconds["score"] += time.monotonic() - drawn
             rows = list(_kept(job, prompts[part], ids[part], answers, scores))
-            with whole_file(folder / f"part-{start // job.prompts_per_part:05d}.parquet") as temporary:
-                pq.write_table(pa.Table.from_pylist(rows, schema=KEPT_SCHEMA), temporary)
+            write_rows(folder / f"part-{start // job.prompts_per_part:05d}.parquet", rows, KEPT_COLUMNS)
             run.progress(
                 "sample",
                 min(start + job.prompts_per_part, len(prompts)),

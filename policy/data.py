@@ -7,30 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from policy.contract import PROMPT_COLUMNS, PROMPTS_FILE
+from policy.contract import COMPLETION_COLUMNS, PROMPT_COLUMNS, PROMPTS_FILE
 from rewardmodel.chat import Message
 from rewardmodel.contract import JobError
-from rewardmodel.publish import file_sha256, whole_file
-
-COMPLETION_SCHEMA = pa.schema(
-    {
-        "generation": pa.int32(),
-        "prompt_id": pa.string(),
-        "sample": pa.int32(),
-        "text": pa.string(),
-        "token_count": pa.int32(),
-        "finish_reason": pa.string(),
-        "sum_logprob": pa.float64(),
-        "seed": pa.int64(),
-        "engine": pa.string(),
-        "engine_version": pa.string(),
-        "score": pa.float64(),
-        "other_score": pa.float64(),
-    }
-)
+from rewardmodel.publish import file_sha256
+from rewardmodel.tables import read_rows, write_rows
 
 
 @dataclass(frozen=True)
@@ -48,16 +31,8 @@ def read_prompts(run_path: Path) -> list[Prompt]:
     :raises JobError: when the file is missing, lacks a column, is empty or names a prompt twice.
     """
     path = run_path / PROMPTS_FILE
-    if not path.is_file():
-        raise JobError(f"{path} is missing.")
-    table = pq.read_table(path)
-    missing = sorted(set(PROMPT_COLUMNS) - set(table.column_names))
-    if missing:
-        raise JobError(f"{path} lacks the column {missing[0]}.")
-    prompts = [
-        Prompt(row["prompt_id"], row["split"], row["messages"])
-        for row in table.select(list(PROMPT_COLUMNS)).to_pylist()
-    ]
+    rows = read_rows(path, PROMPT_COLUMNS, without="there is nothing to answer")
+    prompts = [Prompt(row["prompt_id"], row["split"], row["messages"]) for row in rows]
     if not prompts:
         raise JobError(f"{path} holds no prompts.")
     if len({prompt.prompt_id for prompt in prompts}) < len(prompts):
@@ -88,7 +63,6 @@ class Shards:
         :returns: the file's path within the run directory.
         """
         name = f"completions-{len(self.names):05d}.parquet"
-        with whole_file(self._folder / name) as temporary:
-            pq.write_table(pa.Table.from_pylist(list(rows), schema=COMPLETION_SCHEMA), temporary)
+        write_rows(self._folder / name, rows, COMPLETION_COLUMNS)
         self.names.append(f"output/{name}")
         return self.names[-1]

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from policy.contract import HIGHEST_FULL_LEARNING_RATE, EngineConfig, Sampling
-from rewardmodel.contract import RANKING_COLUMNS, Dtype, JobError
+from rewardmodel.contract import RANKING_COLUMNS, JobError, TrainingJob, require
 
 FULL_LEARNING_RATE = 1e-5
 """What training all weights is usually begun with; the jobs' own defaults are for adapters."""
@@ -47,65 +47,30 @@ KEPT_COLUMNS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class FineTuneJob:
-    """What every training on stored rows is told."""
+class FineTuneJob(TrainingJob):
+    """What every training of a policy on stored rows is told; rows longer than max_tokens are left out."""
 
     policy: str
     """Folder of the model that training starts from: the parent, or the base model."""
-    seed: int = 0
-    """Seed of order, draws and initialisation."""
     epochs: int = 3
     """Passes over the training rows, at most."""
     learning_rate: float = 2e-4
     """Peak learning rate of AdamW, after warm-up and before the cosine decay. All weights (lora_rank 0) need about
     1e-5."""
-    warmup: float = 0.1
-    """Share of all optimiser steps over which the learning rate rises, 0 to 1."""
-    weight_decay: float = 0.0
-    """AdamW's decoupled weight decay."""
-    max_grad_norm: float = 1.0
-    """Gradients are clipped to this global 2-norm."""
-    lora_rank: int = 16
-    """Rank of the low-rank adapters on the linear layers; 0 trains all weights."""
-    lora_alpha: int = 32
-    """Scale of the adapters: their output is multiplied by alpha / rank."""
-    lora_layers: float = 0.5
-    """Share of the layers, counted from the top, that carry adapters, above 0 and at most 1."""
     temperature: float = 1.0
     """Softmax temperature of the log-probabilities: the one at which the policy will answer."""
-    max_tokens: int = 1024
-    """Longest prompt plus answer in tokens; rows that are longer are left out."""
-    tokens_per_batch: int = 1024
-    """Most tokens, padding included, in one forward and backward pass; what is longer by itself makes one alone."""
-    evaluations_per_epoch: int = 2
-    """How often the dev loss is taken in one epoch."""
-    patience: int = 2
-    """Evaluations without a better dev loss after which training stops early."""
-    checkpoint_seconds: float = 60.0
-    """Least time between two checkpoints, seconds; longer where writing one takes over a twentieth of it."""
     max_seconds: float = 0.0
     """No step begins after so many seconds of steps, over all attempts; 0 sets no limit."""
-    dtype: Dtype = "auto"
-    """Arithmetic of the model; auto is bfloat16 where the processor has it in hardware."""
-    device: str = "auto"
-    """Torch device; auto is the first GPU, or else the CPU."""
-    threads: int = 0
-    """CPU threads of torch; 0 leaves its default."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "max_tokens", "tokens_per_batch", "evaluations_per_epoch", "patience"):
-            _require(getattr(self, name) >= 1, name, "must be at least 1")
-        for name in ("learning_rate", "max_grad_norm", "temperature"):
-            _require(0 < getattr(self, name) < math.inf, name, "must be positive")
-        for name in ("weight_decay", "lora_rank", "checkpoint_seconds", "max_seconds", "threads"):
-            _require(getattr(self, name) >= 0, name, "must not be negative")
+        super().__post_init__()
+        require(0 < self.temperature < math.inf, "temperature", "must be positive")
+        require(self.max_seconds >= 0, "max_seconds", "must not be negative")
         if self.lora_rank == 0 and self.learning_rate > HIGHEST_FULL_LEARNING_RATE:
             raise JobError(
                 f"A learning_rate of {self.learning_rate:g} is for adapters: training all weights (lora_rank 0) takes "
                 f"at most {HIGHEST_FULL_LEARNING_RATE:g}."
             )
-        _require(0 < self.lora_layers <= 1, "lora_layers", "must be above 0 and at most 1")
-        _require(0 <= self.warmup <= 1, "warmup", "must lie between 0 and 1")
 
     @property
     def seconds_allowed(self) -> float:
@@ -127,9 +92,9 @@ class SftJob(FineTuneJob):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(self.examples_per_step >= 1, "examples_per_step", "must be at least 1")
+        require(self.examples_per_step >= 1, "examples_per_step", "must be at least 1")
         share = self.original_share
-        _require(share is None or 0 <= share < 1, "original_share", "must be at least 0 and below 1")
+        require(share is None or 0 <= share < 1, "original_share", "must be at least 0 and below 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,8 +116,8 @@ class BestOfNJob(SftJob):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(self.n >= 2, "n", "must be at least 2: the best of one answer is any answer")
-        _require(self.prompts_per_part >= 1, "prompts_per_part", "must be at least 1")
+        require(self.n >= 2, "n", "must be at least 2: the best of one answer is any answer")
+        require(self.prompts_per_part >= 1, "prompts_per_part", "must be at least 1")
         if self.engine.name == "openai":
             raise JobError(
                 "Answers to imitate are drawn with the policy's own weights, which a server does not have: start the "
@@ -175,8 +140,8 @@ class DpoJob(FineTuneJob):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(self.rankings_per_step >= 1, "rankings_per_step", "must be at least 1")
-        _require(self.beta > 0, "beta", "must be positive")
+        require(self.rankings_per_step >= 1, "rankings_per_step", "must be at least 1")
+        require(self.beta > 0, "beta", "must be positive")
 
 
 def best_of(scores: Sequence[float], n: int) -> list[int]:
@@ -197,8 +162,3 @@ def best_of_n_kl_bound(n: int) -> float:
     et al. 2024, "Theoretical guarantees on the best-of-n alignment policy".
     """
     return math.log(n) - (n - 1) / n
-
-
-def _require(condition: bool, name: str, problem: str) -> None:
-    if not condition:
-        raise JobError(f"{name} {problem}.")

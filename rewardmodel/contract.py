@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import types
 import typing
 from dataclasses import dataclass
@@ -75,11 +76,66 @@ class JobError(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RewardJob:
-    """Train a reward model on rankings."""
+class TrainingJob:
+    """What every training on stored rows is told, of a reward model as of a policy."""
+
+    seed: int = 0
+    """Seed of initialisation, order and draws."""
+    epochs: int
+    """Passes over the training rows, at most."""
+    learning_rate: float
+    """Peak learning rate of AdamW, after warm-up and before the cosine decay. Training all weights (lora_rank 0) needs
+    about 1e-5."""
+    warmup: float = 0.1
+    """Share of all optimiser steps over which the learning rate rises, 0 to 1."""
+    weight_decay: float = 0.0
+    """AdamW's decoupled weight decay."""
+    max_grad_norm: float = 1.0
+    """Gradients are clipped to this global 2-norm."""
+    lora_rank: int = 16
+    """Rank of the low-rank adapters on the linear layers; 0 trains all weights."""
+    lora_alpha: int = 32
+    """Scale of the adapters: their output is multiplied by alpha / rank."""
+    lora_layers: float = 0.5
+    """Share of the layers, counted from the top, that carry adapters, above 0 and at most 1."""
+    max_tokens: int = 1024
+    """Longest prompt plus answer in tokens."""
+    tokens_per_batch: int = 1024
+    """Most tokens, padding included, in one forward and backward pass; what is longer by itself makes one alone."""
+    evaluations_per_epoch: int = 2
+    """How often the dev loss is taken in one epoch."""
+    patience: int = 2
+    """Evaluations without a better dev loss after which training stops early."""
+    checkpoint_seconds: float = 60.0
+    """Least time between two checkpoints, seconds; longer where writing one takes over a twentieth of it."""
+    dtype: Dtype = "auto"
+    """Arithmetic of the model; auto is bfloat16 where the processor has it in hardware."""
+    device: str = "auto"
+    """Torch device; auto is the first GPU, or else the CPU."""
+    threads: int = 0
+    """CPU threads of torch; 0 leaves its default."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "max_tokens", "tokens_per_batch", "evaluations_per_epoch", "patience"):
+            require(getattr(self, name) >= 1, name, "must be at least 1")
+        for name in ("learning_rate", "max_grad_norm"):
+            require(0 < getattr(self, name) < math.inf, name, "must be positive")
+        for name in ("weight_decay", "lora_rank", "checkpoint_seconds", "threads"):
+            require(getattr(self, name) >= 0, name, "must not be negative")
+        require(0 < self.lora_layers <= 1, "lora_layers", "must be above 0 and at most 1")
+        require(0 <= self.warmup <= 1, "warmup", "must lie between 0 and 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardJob(TrainingJob):
+    """Train a reward model on rankings; prompts longer than max_tokens lose their beginning."""
 
     base_model: str
     """Folder of the causal language model whose backbone is used."""
+    epochs: int = 2
+    """Passes over the training rankings, at most."""
+    learning_rate: float = 4e-4
+    """Peak learning rate of AdamW, after warm-up and before the cosine decay."""
     loss: Loss = "listmle"
     """Loss on the order of a ranking's answers; see :mod:`rewardmodel.losses`."""
     relative_weight: float = 1.0
@@ -89,22 +145,6 @@ class RewardJob:
     out."""
     tie_odds: float = 1.0
     """Davidson's ν: of two equally good answers, a share of ν / (2 + ν) is a tie."""
-    seed: int = 0
-    """Seed of initialisation, shuffling and dropout."""
-    epochs: int = 2
-    """Passes over the training rankings, at most."""
-    learning_rate: float = 4e-4
-    """Peak learning rate of AdamW, after warm-up and before the cosine decay."""
-    warmup: float = 0.1
-    """Share of all optimiser steps over which the learning rate rises, 0 to 1."""
-    weight_decay: float = 0.0
-    """AdamW's decoupled weight decay."""
-    lora_rank: int = 16
-    """Rank of the low-rank adapters on the linear layers; 0 trains all weights."""
-    lora_alpha: int = 32
-    """Scale of the adapters: their output is multiplied by alpha / rank."""
-    lora_layers: float = 0.5
-    """Share of the backbone's layers, counted from the top, that carry adapters, above 0 and at most 1."""
     members: int = 1
     """Models of an ensemble, trained one after the other with the seeds seed, seed + 1, …; from 2 on a score has a
     variance."""
@@ -116,54 +156,17 @@ class RewardJob:
     """Rankings whose gradients make one optimiser step."""
     centring: float = 0.01
     """Weight of the penalty on the squared sum of a pair's scores, which keeps scores near 0."""
-    max_grad_norm: float = 1.0
-    """Gradients are clipped to this global 2-norm."""
-    max_tokens: int = 1024
-    """Longest prompt plus response in tokens; longer prompts lose their beginning."""
-    tokens_per_batch: int = 1024
-    """Most tokens, padding included, in one forward and backward pass; what is longer by itself makes one alone."""
-    evaluations_per_epoch: int = 2
-    """How often the dev loss is taken in one epoch."""
-    patience: int = 2
-    """Evaluations without a better dev loss after which training stops early."""
-    checkpoint_seconds: float = 60.0
-    """Least time between two checkpoints, seconds; longer where writing one takes over a twentieth of it."""
-    dtype: Dtype = "auto"
-    """Arithmetic of the backbone; auto is bfloat16 where the processor has it in hardware."""
-    device: str = "auto"
-    """Torch device; auto is the first GPU, or else the CPU."""
-    threads: int = 0
-    """CPU threads of torch; 0 leaves its default."""
 
     def __post_init__(self) -> None:
-        for name in (
-            "epochs",
-            "rankings_per_step",
-            "max_tokens",
-            "tokens_per_batch",
-            "evaluations_per_epoch",
-            "patience",
-            "members",
-        ):
-            _require(getattr(self, name) >= 1, name, "must be at least 1")
-        for name in ("learning_rate", "max_grad_norm", "tie_odds"):
-            _require(getattr(self, name) > 0, name, "must be positive")
-        for name in (
-            "relative_weight",
-            "regression_weight",
-            "weight_decay",
-            "lora_rank",
-            "centring",
-            "variance_penalty",
-            "checkpoint_seconds",
-            "threads",
-        ):
-            _require(getattr(self, name) >= 0, name, "must not be negative")
-        _require(
+        super().__post_init__()
+        for name in ("rankings_per_step", "members"):
+            require(getattr(self, name) >= 1, name, "must be at least 1")
+        require(self.tie_odds > 0, "tie_odds", "must be positive")
+        for name in ("relative_weight", "regression_weight", "centring", "variance_penalty"):
+            require(getattr(self, name) >= 0, name, "must not be negative")
+        require(
             self.relative_weight + self.regression_weight > 0, "relative_weight", "and regression_weight are both 0"
         )
-        _require(0 < self.lora_layers <= 1, "lora_layers", "must be above 0 and at most 1")
-        _require(0 <= self.warmup <= 1, "warmup", "must lie between 0 and 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,11 +185,16 @@ class ScoreJob:
     """CPU threads of torch; 0 leaves its default."""
 
     def __post_init__(self) -> None:
-        _require(self.tokens_per_batch >= 1, "tokens_per_batch", "must be at least 1")
-        _require(self.threads >= 0, "threads", "must not be negative")
+        require(self.tokens_per_batch >= 1, "tokens_per_batch", "must be at least 1")
+        require(self.threads >= 0, "threads", "must not be negative")
 
 
-def _require(condition: bool, field: str, problem: str) -> None:
+def require(condition: bool, field: str, problem: str) -> None:
+    """Check a condition on a job's field.
+
+    :param problem: what is wrong, as the end of a sentence that begins with the field's name.
+    :raises JobError: when it does not hold.
+    """
     if not condition:
         raise JobError(f"{field} {problem}.")
 

@@ -6,36 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
 from rewardmodel import ensemble
 from rewardmodel.calibration import expected_calibration_error, fit_temperature
-from rewardmodel.contract import PREDICTIONS_FILE
+from rewardmodel.contract import PREDICTION_COLUMNS, PREDICTIONS_FILE
 from rewardmodel.data import Ranking, Rankings
 from rewardmodel.evaluate import agreement, length_agreement
 from rewardmodel.losses import pair_margins
 from rewardmodel.model import RewardModel
-from rewardmodel.publish import whole_file
-
-PREDICTIONS = pa.schema(
-    [
-        ("row_id", pa.string()),
-        ("prompt_id", pa.string()),
-        ("split", pa.string()),
-        ("index", pa.int32()),
-        ("rank", pa.int32()),
-        ("score", pa.float64()),
-        ("variance", pa.float64()),
-        ("members", pa.list_(pa.float64())),
-        ("characters", pa.int32()),
-        ("tokens", pa.int32()),
-        ("prompt_tokens", pa.int32()),
-        ("cut", pa.int32()),
-    ]
-)
+from rewardmodel.tables import write_rows
 
 
 def measure(model: RewardModel, rankings: Rankings, tokens_per_batch: int, run_path: Path) -> dict[str, Any]:
@@ -62,8 +43,7 @@ def measure(model: RewardModel, rankings: Rankings, tokens_per_batch: int, run_p
     ]
     path = run_path / PREDICTIONS_FILE
     path.parent.mkdir(exist_ok=True)
-    with whole_file(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema=PREDICTIONS), temporary)
+    write_rows(path, rows, PREDICTION_COLUMNS)
     return figures
 
 

@@ -16,20 +16,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
-from rewardmodel.contract import ANSWER_COLUMNS, ANSWERS_FILE, JobError, ScoreJob, read_spec
+from rewardmodel.contract import ANSWER_COLUMNS, ANSWERS_FILE, SCORE_COLUMNS, JobError, ScoreJob, read_spec
 from rewardmodel.model import RewardModel, load_reward_model
-from rewardmodel.publish import file_sha256, whole_file
+from rewardmodel.publish import file_sha256
 from rewardmodel.rundir import RunDir, run_job
-from rewardmodel.tables import read_rows
+from rewardmodel.tables import read_rows, write_rows
 
 ROWS_PER_FILE = 32
-SCORES = pa.schema(
-    [("row_id", pa.string()), ("index", pa.int32()), ("score", pa.float64()), ("variance", pa.float64())]
-)
 
 
 def read_answers(run_path: Path) -> list[dict[str, Any]]:
@@ -91,8 +86,7 @@ def write_scores(path: Path, rows: Sequence[dict[str, Any]], model: RewardModel,
         for (row, index), score, spread in zip(places, mean.tolist(), variance.tolist(), strict=True)
     ]
     path.parent.mkdir(exist_ok=True)
-    with whole_file(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(table, schema=SCORES), temporary)
+    write_rows(path, table, SCORE_COLUMNS)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,8 +1,9 @@
-"""A job's input: rows of a parquet file whose columns the contract names."""
+"""Rows in parquet files whose columns the contract names, each with its type and meaning."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,45 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rewardmodel.contract import JobError
+from rewardmodel.publish import whole_file
+
+SCALARS = {
+    "string": pa.string(),
+    "bool": pa.bool_(),
+    "int32": pa.int32(),
+    "int64": pa.int64(),
+    "float64": pa.float64(),
+    "struct<role: string, content: string>": pa.struct([("role", pa.string()), ("content", pa.string())]),
+}
+TYPES = SCALARS | {f"list<{name}>": pa.list_(kind) for name, kind in SCALARS.items()}
+"""By what the contract calls them."""
+
+ROWS_AT_ONCE = 10_000
+"""Rows that are held in memory while they are written."""
+
+
+def schema_of(columns: Mapping[str, str]) -> pa.Schema:
+    """The schema of a file.
+
+    :param columns: by name "type" or "type: meaning", as the contract has them.
+    """
+    return pa.schema(
+        [
+            (name, next(kind for known, kind in TYPES.items() if f"{text}: ".startswith(f"{known}: ")))
+            for name, text in columns.items()
+        ]
+    )
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
+    """Write a file, which is there when it is whole; what a row lacks is null.
+
+    :param columns: all that the file has; see :func:`schema_of`.
+    """
+    schema, rest = schema_of(columns), iter(rows)
+    with whole_file(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+        while some := list(islice(rest, ROWS_AT_ONCE)):
+            writer.write_table(pa.Table.from_pylist(some, schema=schema))
 
 
 def read_rows(

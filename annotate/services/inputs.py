@@ -6,12 +6,10 @@ Their hashes are kept in the run's row, so that a later attempt works on what th
 from __future__ import annotations
 
 import shutil
-from itertools import islice
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from django.utils.translation import gettext as _
 
 from annotate.models import Run, Split
@@ -21,43 +19,17 @@ from annotate.services.imitation import examples
 from annotate.services.improving import read_prompts
 from annotate.services.methods import Method, method_of, spec_kind
 from annotate.services.training_rows import training_rows
-from policy.contract import PROMPTS_FILE
-from policy.methods import EXAMPLES_FILE
-from rewardmodel.contract import ANSWERS_FILE, RANKINGS_FILE
-from rewardmodel.publish import file_sha256, whole_file, write_json
-
-MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
-PROMPTS = pa.schema([("prompt_id", pa.string()), ("split", pa.string()), ("messages", MESSAGES)])
-RANKINGS = pa.schema(
-    [
-        ("row_id", pa.string()),
-        ("prompt_id", pa.string()),
-        ("split", pa.string()),
-        ("messages", MESSAGES),
-        ("responses", pa.list_(pa.string())),
-        ("ranks", pa.list_(pa.int32())),
-        ("weight", pa.float64()),
-        ("margin", pa.float64()),
-        ("ratings", pa.list_(pa.float64())),
-        ("cut_off", pa.list_(pa.bool_())),
-    ]
+from policy.contract import PROMPT_COLUMNS, PROMPTS_FILE
+from policy.methods import EXAMPLE_COLUMNS, EXAMPLES_FILE, OPTIONAL_EXAMPLE_COLUMNS
+from rewardmodel.contract import (
+    ANSWER_COLUMNS,
+    ANSWERS_FILE,
+    OPTIONAL_RANKING_COLUMNS,
+    RANKING_COLUMNS,
+    RANKINGS_FILE,
 )
-EXAMPLES = pa.schema(
-    [
-        ("row_id", pa.string()),
-        ("prompt_id", pa.string()),
-        ("split", pa.string()),
-        ("messages", MESSAGES),
-        ("response", pa.string()),
-        ("weight", pa.float64()),
-        ("source", pa.string()),
-        ("cut_off", pa.bool_()),
-    ]
-)
-ANSWERS = pa.schema([("row_id", pa.string()), ("messages", MESSAGES), ("responses", pa.list_(pa.string()))])
-
-ROWS_AT_ONCE = 10_000
-"""Rows that are held in memory while they are written."""
+from rewardmodel.publish import file_sha256, write_json
+from rewardmodel.tables import write_rows
 
 
 def prepare(run: Run) -> None:
@@ -84,8 +56,7 @@ def write_answers(run: Run, rows: list[dict[str, Any]]) -> None:
     folder = run_folder(run)
     for name in ("data", "output"):
         (folder / name).mkdir(parents=True)
-    with whole_file(folder / ANSWERS_FILE) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema=ANSWERS), temporary)
+    write_rows(folder / ANSWERS_FILE, rows, ANSWER_COLUMNS)
     write_json(folder / "spec.json", {"kind": run.kind, "job": run.job})
 
 
@@ -104,45 +75,30 @@ def _write(run: Run, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "data").mkdir(parents=True)
     (folder / "output").mkdir()
-    method = method_of(run) if run.kind == Run.Kind.IMPROVE else None
-    if run.kind == Run.Kind.TRAIN_REWARD or method == Method.DPO:
-        _write_rankings(run, folder / RANKINGS_FILE)
-    elif method == Method.SFT:
-        _write_examples(run, folder / EXAMPLES_FILE)
-    elif run.kind == Run.Kind.SCORE:
-        _write_answers(run, folder / ANSWERS_FILE)
-    else:
-        _write_prompts(run, folder / PROMPTS_FILE)
+    write_rows(*_content(run, folder))
     write_json(folder / "spec.json", {"kind": spec_kind(run), "job": run.job})
 
 
-def _write_rankings(run: Run, path: Path) -> None:
-    assert run.snapshot is not None
-    with whole_file(path) as temporary, pq.ParquetWriter(temporary, RANKINGS) as writer:
-        made = training_rows(run.snapshot)
-        while rows := list(islice(made, ROWS_AT_ONCE)):
-            writer.write_table(pa.Table.from_pylist(rows, schema=RANKINGS))
+def _content(run: Run, folder: Path) -> tuple[Path, Iterable[dict[str, Any]], dict[str, str]]:
+    """The file that a run's process reads, its rows, and its columns."""
+    method = method_of(run) if run.kind == Run.Kind.IMPROVE else None
+    if run.kind == Run.Kind.TRAIN_REWARD or method == Method.DPO:
+        assert run.snapshot is not None
+        return folder / RANKINGS_FILE, training_rows(run.snapshot), RANKING_COLUMNS | OPTIONAL_RANKING_COLUMNS
+    if method == Method.SFT:
+        assert run.snapshot is not None
+        rows = examples(run.snapshot, run.selection["sources"])
+        return folder / EXAMPLES_FILE, rows, EXAMPLE_COLUMNS | OPTIONAL_EXAMPLE_COLUMNS
+    if run.kind == Run.Kind.SCORE:
+        return folder / ANSWERS_FILE, uncertainty.answers(run), ANSWER_COLUMNS
+    return folder / PROMPTS_FILE, _prompts(run), PROMPT_COLUMNS
 
 
-def _write_examples(run: Run, path: Path) -> None:
-    assert run.snapshot is not None
-    with whole_file(path) as temporary, pq.ParquetWriter(temporary, EXAMPLES) as writer:
-        made = examples(run.snapshot, run.selection["sources"])
-        while rows := list(islice(made, ROWS_AT_ONCE)):
-            writer.write_table(pa.Table.from_pylist(rows, schema=EXAMPLES))
-
-
-def _write_answers(run: Run, path: Path) -> None:
-    with whole_file(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(list(uncertainty.answers(run)), schema=ANSWERS), temporary)
-
-
-def _write_prompts(run: Run, path: Path) -> None:
+def _prompts(run: Run) -> Iterator[dict[str, Any]]:
     if run.kind == Run.Kind.IMPROVE:
         prompts = read_prompts(run.project, run.selection, run.job.get("fixed_prompts", []))
     else:
         splits = [Split.TEST] if run.kind == Run.Kind.EVALUATE else run.selection.get("splits", Split.values)
         prompts = run.project.prompts.filter(split__in=splits)
-    rows = [{"prompt_id": str(p.pk), "split": p.split, "messages": p.messages} for p in prompts.order_by("pk")]
-    with whole_file(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema=PROMPTS), temporary)
+    for prompt in prompts.order_by("pk"):
+        yield {"prompt_id": str(prompt.pk), "split": prompt.split, "messages": prompt.messages}

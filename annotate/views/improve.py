@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from datetime import timedelta
 from typing import Any
 
@@ -22,11 +21,11 @@ from annotate.services.improving import Wish, training_prompts, usual_answers
 from annotate.services.methods import POLICY_GRADIENT, WAYS, Method
 from annotate.services.scorers import of_another_seed
 from annotate.templatetags.hone import duration
-from annotate.views.improve_words import BUDGET, FINE_TUNING, METHODS, MORE, ORIGINAL_SHARE, SOURCES, Setting
+from annotate.views.improve_words import BUDGET, FINE_TUNING, METHODS, MORE, ORIGINAL_SHARE, SOURCES
+from annotate.views.number_fields import MOST_DIGITS
 from annotate.views.prompts import tags_of
 
 INVALID = 422
-MOST_DIGITS = 20
 
 
 @never_cache
@@ -77,12 +76,12 @@ def _wish(project: Project, form: QueryDict) -> Wish:
     numbers = {
         setting.name: value
         for setting in (*BUDGET, *MORE)
-        if method in setting.methods and (value := _number(form, setting)) is not None
+        if method in setting.methods and (value := setting.read(form)) is not None
     }
     settings: dict[str, Any] = {name: numbers[name] for name in numbers if name not in ("samples", "minutes")}
     if method in (Method.SFT, Method.BEST_OF_N) and form.get("self_feedback"):
         settings["self_feedback"] = True
-    if method == Method.SFT and (share := _number(form, ORIGINAL_SHARE)) is not None:
+    if method == Method.SFT and (share := ORIGINAL_SHARE.read(form)) is not None:
         settings["original_share"] = share / 100
     draws = WAYS[method].draws
     tag = form.get("tag", "")
@@ -160,24 +159,3 @@ def _chosen(form: QueryDict, field: str, records: Manager[Any], by: str) -> Any:
     if found is None:
         raise Refused(_("There is no %(field)s %(text)s here.") % {"field": field, "text": text[:40]}, place=field)
     return found
-
-
-def _number(form: QueryDict, setting: Setting) -> float | int | None:
-    """The number in a field, or None where it is empty.
-
-    :raises Refused: when it is no number or out of its range.
-    """
-    text = form.get(setting.name, "").strip()
-    if not text:
-        return None
-    try:
-        value = int(text) if setting.whole and len(text) < MOST_DIGITS else float(text)
-    except ValueError:
-        value = math.nan
-    if not setting.lowest <= value <= setting.highest or (setting.whole and not isinstance(value, int)):
-        raise Refused(
-            _("%(field)s must be a number from %(lowest)s to %(highest)s.")
-            % {"field": setting.label, "lowest": f"{setting.lowest:g}", "highest": f"{setting.highest:g}"},
-            place=setting.name,
-        )
-    return value

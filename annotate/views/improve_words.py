@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from annotate.services.methods import POLICY_GRADIENT, WAYS, Method
-
-Text = str | Promise
+from annotate.views.number_fields import NumberField, Text
 
 METHODS: dict[Method, Text] = {
     Method.PPO: _(
@@ -40,15 +38,9 @@ FINE_TUNING = (Method.BEST_OF_N, Method.SFT, Method.DPO)
 
 
 @dataclass(frozen=True)
-class Setting:
-    """A number that the form asks for; left empty, it is the method's default."""
+class Setting(NumberField):
+    """A number of some methods; left empty, it is the method's default."""
 
-    name: str
-    label: Text
-    help: Text
-    lowest: float
-    highest: float
-    whole: bool
     methods: tuple[Method, ...]
     """Of which it is a setting."""
 
@@ -56,11 +48,6 @@ class Setting:
     def belongs_to(self) -> str:
         """The methods in one word each, for the style sheet that shows what belongs to the chosen one."""
         return " ".join(self.methods)
-
-    @property
-    def step(self) -> str:
-        """Of the form's field."""
-        return "1" if self.whole else "any"
 
     @property
     def default(self) -> str:

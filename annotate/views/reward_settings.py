@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from django.utils.functional import Promise
-from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from annotate.services import Refused
+from annotate.views.number_fields import NumberField, Text
 from rewardmodel.contract import Loss, RewardJob
-
-Text = str | Promise
 
 LOSSES: dict[str, Text] = {
     "listmle": gettext_lazy("whole rankings (ListMLE)"),
@@ -26,26 +21,14 @@ LOSSES: dict[str, Text] = {
 
 
 @dataclass(frozen=True)
-class Setting:
-    """A number of the job that the form asks for; left empty, it is the job's default."""
-
-    name: str
-    label: Text
-    help: Text
-    lowest: float
-    highest: float
-    whole: bool
+class Setting(NumberField):
+    """A number of the job; left empty, it is the job's default."""
 
     @property
     def default(self) -> float:
         """What it is when nothing is entered."""
         value: float = getattr(RewardJob, self.name)
         return value
-
-    @property
-    def step(self) -> str:
-        """Of the form's field."""
-        return "1" if self.whole else "any"
 
 
 SETTINGS = (
@@ -109,20 +92,6 @@ def settings_of(sent: Mapping[str, Any]) -> dict[str, Any] | None:
     if loss := sent.get("loss"):
         settings["loss"] = loss
     for setting in SETTINGS:
-        if text := str(sent.get(setting.name, "")).strip():
-            settings[setting.name] = _number(setting, text)
+        if (value := setting.read(sent)) is not None:
+            settings[setting.name] = value
     return settings or None
-
-
-def _number(setting: Setting, text: str) -> float:
-    try:
-        value = int(text) if setting.whole else float(text)
-    except ValueError:
-        value = math.nan
-    if not setting.lowest <= value <= setting.highest:
-        raise Refused(
-            _("%(field)s must be a number from %(lowest)d to %(highest)d.")
-            % {"field": setting.label, "lowest": setting.lowest, "highest": setting.highest},
-            place=setting.name,
-        )
-    return value

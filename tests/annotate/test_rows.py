@@ -17,7 +17,7 @@ from annotate.models import (
 )
 from annotate.services import Refused
 from annotate.services.export import export
-from annotate.services.inputs import RANKINGS, prepare
+from annotate.services.inputs import prepare
 from annotate.services.looking import look
 from annotate.services.recipe import Recipe
 from annotate.services.rows import rankings
@@ -211,6 +211,6 @@ def test_reward_training_reads_the_rows_with_their_weights(three: World, setting
     run = launch_train_reward(project=three.project, actor=None, snapshot=snapshot, ring=False)
     prepare(Run.objects.get(pk=run.pk))
     table = pq.read_table(tmp_path / str(run.pk) / "data" / "rankings.parquet")
-    assert table.schema.names == [*RANKING_COLUMNS, *OPTIONAL_RANKING_COLUMNS] == RANKINGS.names
+    assert table.schema.names == [*RANKING_COLUMNS, *OPTIONAL_RANKING_COLUMNS]
     assert table["ranks"].to_pylist() == [[1, 2, 3, 4]]
     assert table["weight"].to_pylist() == pytest.approx([5 / 6])

@@ -227,10 +227,8 @@ def test_runs_of_a_site_that_was_stopped_are_queued_again_unless_somebody_works_
 
 def _completions(path: Path, of: Run) -> str:
     """A file of four answers to the run's first prompt; its hash."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from policy.data import COMPLETION_SCHEMA
+    from policy.contract import COMPLETION_COLUMNS
+    from rewardmodel.tables import write_rows
 
     prompt = of.project.prompts.first()
     assert prompt is not None
@@ -250,7 +248,7 @@ def _completions(path: Path, of: Run) -> str:
         }
         for sample in range(4)
     ]
-    pq.write_table(pa.Table.from_pylist(rows, schema=COMPLETION_SCHEMA), path)
+    write_rows(path, rows, COMPLETION_COLUMNS)
     return file_sha256(path)
 
 

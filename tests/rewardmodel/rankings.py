@@ -5,25 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from rewardmodel.contract import RANKINGS_FILE
-
-SCHEMA = pa.schema(
-    [
-        ("row_id", pa.string()),
-        ("prompt_id", pa.string()),
-        ("split", pa.string()),
-        ("messages", pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))),
-        ("responses", pa.list_(pa.string())),
-        ("ranks", pa.list_(pa.int32())),
-        ("weight", pa.float64()),
-    ]
-)
-
-
-OPTIONAL = {"margin": pa.float64(), "ratings": pa.list_(pa.float64()), "cut_off": pa.list_(pa.bool_())}
+from rewardmodel.contract import OPTIONAL_RANKING_COLUMNS, RANKING_COLUMNS, RANKINGS_FILE
+from rewardmodel.tables import write_rows
 
 
 def ranking_row(**changes: Any) -> dict[str, Any]:
@@ -44,8 +27,8 @@ def write_rankings(run_path: Path, rows: Iterable[dict[str, Any]]) -> Path:
     path = run_path / RANKINGS_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = list(rows)
-    given = [pa.field(name, kind) for name, kind in OPTIONAL.items() if any(name in row for row in rows)]
-    pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema([*SCHEMA, *given])), path)
+    given = {name: text for name, text in OPTIONAL_RANKING_COLUMNS.items() if any(name in row for row in rows)}
+    write_rows(path, rows, RANKING_COLUMNS | given)
     return path
 
 

@@ -1,8 +1,9 @@
 """How much of a known preference each method wins, and for how many nats: PPO, RLOO, best-of-n, SFT on the best, DPO.
 
-The reward is the simulated rater's hidden preference itself, so that methods are compared and not reward models. All
-start from the default model, practise on the sample project's train prompts, sample at one temperature, and are
-measured on its test prompts. Everything lies under ``var/study/policy``; what is there is not made again.
+The reward is the simulated rater's hidden preference itself, on the scale of a published reward model, so that methods
+are compared and not reward models. All start from the default model, practise on the sample project's train prompts,
+sample at one temperature, and are measured on its test prompts. Everything lies under ``var/study/policy``; what is
+there is not made again.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ from rewardmodel.memory import keep_freed_memory
 from rewardmodel.publish import write_json
 from tests.bench.bar import Bar
 from tests.study.measuring import DRAWS, Point, best_of, defined, draw, measure
-from tests.study.trainers import imitate_best, online, prefer
+from tests.study.trainers import Teacher, imitate_best, online, prefer
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / "var" / "models" / "SmolLM2-135M-Instruct"
 FOLDER = ROOT / "var" / "study" / "policy"
 SEEDS = (0, 1, 2)
-STOPS = (4, 8, 16, 32)
+STOPS = (4, 8, 16, 32, 64)
 """Updates after which PPO and RLOO are measured."""
 BEST_OF = (1, 2, 4, 8, 16)
 LEARNED_FROM = (4, 16)
@@ -143,6 +144,11 @@ def curves(study: Study) -> list[Bar]:
     return [beats(seed, point, sampler[4]) for seed, point in last.items()]
 
 
+def teacher(study: Study) -> Teacher:
+    """What every method of every seed learns from."""
+    return Teacher.over([completion for own in study.drawn("train", SEEDS[0]) for completion in own])
+
+
 def of_online(study: Study, name: str, advantage: Advantage, seed: int) -> Iterator[Point]:
     """PPO or RLOO with one seed, after each number of updates."""
     known = [FOLDER / "points" / f"{name.lower()}-{seed}-{updates}.json" for updates in STOPS]
@@ -150,7 +156,9 @@ def of_online(study: Study, name: str, advantage: Advantage, seed: int) -> Itera
         trained = iter([(updates, MODEL) for updates in STOPS])  # measured, so nobody opens it
     else:
         folder = FOLDER / f"{name.lower()}-{seed}"
-        trained = online(folder, MODEL, study.engine, study.prompts["train"], SAMPLING, advantage, seed, STOPS)
+        trained = online(
+            folder, MODEL, study.engine, teacher(study), study.prompts["train"], SAMPLING, advantage, seed, STOPS
+        )
     for updates, policy in trained:
         yield study.point(f"{name.lower()}-{seed}-{updates}", partial(Path, policy))
 
@@ -159,7 +167,7 @@ def of_sft(study: Study, n: int, seed: int) -> Point:
     """SFT on the best of n answers to each train and dev prompt."""
     return study.point(
         f"sft-{n}-{seed}",
-        lambda: imitate_best(FOLDER / f"sft-{n}-{seed}", MODEL, *_practised(study, n, seed), seed),
+        lambda: imitate_best(FOLDER / f"sft-{n}-{seed}", MODEL, teacher(study), *_practised(study, n, seed), seed),
     )
 
 
@@ -167,7 +175,9 @@ def of_dpo(study: Study, n: int, beta: float, seed: int) -> Point:
     """DPO on the order of n answers to each train and dev prompt."""
     return study.point(
         f"dpo-{n}-{beta}-{seed}",
-        lambda: prefer(FOLDER / f"dpo-{n}-{beta}-{seed}", MODEL, *_practised(study, n, seed), seed, beta),
+        lambda: prefer(
+            FOLDER / f"dpo-{n}-{beta}-{seed}", MODEL, teacher(study), *_practised(study, n, seed), seed, beta
+        ),
     )
 
 

@@ -6,9 +6,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from statistics import fmean, pstdev
 from typing import Any
 
 import torch
@@ -34,20 +35,37 @@ from tests.rewardmodel.rankings import write_rankings
 NO_END_PENALTY = ImproveJob.no_end_penalty
 
 
-def reward(conversations: Sequence[tuple[Any, str]]) -> torch.Tensor:
-    """The hidden preference of each answer, float32 [n]."""
-    return torch.tensor([hidden_preference(text) for _messages, text in conversations])
+@dataclass(frozen=True)
+class Teacher:
+    """The hidden preference on the scale of a published reward model: over the base's answers mean 0, deviation 1."""
 
+    mean: float
+    deviation: float
 
-def worth(completion: Completion) -> float:
-    """What an answer is worth to every method alike: PPO subtracts the penalty of a cut answer by itself."""
-    return hidden_preference(completion.text) - NO_END_PENALTY * (completion.finish_reason != "stop")
+    @classmethod
+    def over(cls, completions: Sequence[Completion]) -> Teacher:
+        """Of that scale."""
+        values = [hidden_preference(completion.text) for completion in completions]
+        return cls(fmean(values), pstdev(values))
+
+    def score(self, text: str) -> float:
+        """An answer's score."""
+        return (hidden_preference(text) - self.mean) / self.deviation
+
+    def reward(self, conversations: Sequence[tuple[Any, str]]) -> torch.Tensor:
+        """The score of each answer, float32 [n]."""
+        return torch.tensor([self.score(text) for _messages, text in conversations])
+
+    def worth(self, completion: Completion) -> float:
+        """What an answer is worth to every method alike: PPO subtracts the penalty of a cut answer by itself."""
+        return self.score(completion.text) - NO_END_PENALTY * (completion.finish_reason != "stop")
 
 
 def online(
     folder: Path,
     base: Path,
     engine: Engine,
+    teacher: Teacher,
     prompts: Sequence[TokenPrompt],
     sampling: Sampling,
     advantage: Advantage,
@@ -70,7 +88,7 @@ def online(
             published = folder / f"after-{updates}"
             if not published.is_dir():
                 engine.load_weights(base)
-                state = improve(run, replace(job, updates=updates), actor, engine, reward, prompts)
+                state = improve(run, replace(job, updates=updates), actor, engine, teacher.reward, prompts)
                 latest = run.latest_checkpoint()
                 if latest is None or step_of(latest) < len(state.history):
                     run.publish_checkpoint(len(state.history), partial(save_checkpoint, state=state))
@@ -82,7 +100,12 @@ def online(
 
 
 def imitate_best(
-    folder: Path, base: Path, prompts: Sequence[TokenPrompt], drawn: Sequence[Sequence[Completion]], seed: int
+    folder: Path,
+    base: Path,
+    teacher: Teacher,
+    prompts: Sequence[TokenPrompt],
+    drawn: Sequence[Sequence[Completion]],
+    seed: int,
 ) -> Path:
     """Supervised fine-tuning on the best answer to each prompt, token by token as it was drawn, as best-of-n does.
 
@@ -95,7 +118,7 @@ def imitate_best(
     folder.mkdir(parents=True, exist_ok=True)
     examples: dict[str, list[Example]] = {"train": [], "dev": []}
     for prompt, own in zip(prompts, drawn, strict=True):
-        answer = Answer(tuple(prompt.ids), tuple(max(own, key=worth).token_ids))
+        answer = Answer(tuple(prompt.ids), tuple(max(own, key=teacher.worth).token_ids))
         examples[prompt.prompt.split].append(Example(prompt.prompt.prompt_id, answer, 1.0, "completion"))
     job = SftJob(policy=str(base), seed=seed, temperature=Sampling.temperature)
     with open_run(folder) as run:
@@ -108,6 +131,7 @@ def imitate_best(
 def prefer(
     folder: Path,
     base: Path,
+    teacher: Teacher,
     prompts: Sequence[TokenPrompt],
     drawn: Sequence[Sequence[Completion]],
     seed: int,
@@ -120,7 +144,7 @@ def prefer(
     """
     rows = []
     for place, (prompt, own) in enumerate(zip(prompts, drawn, strict=True)):
-        values = [worth(completion) for completion in own]
+        values = [teacher.worth(completion) for completion in own]
         ranks = [1 + sum(other > value for other in values) for value in values]
         texts = [completion.text for completion in own]
         rows.append({**_of(prompt), "row_id": f"order-{place}", "responses": texts, "ranks": ranks, "weight": 1.0})
