@@ -20,6 +20,7 @@ from rewardmodel.model import Settings, new_reward_model
 from rewardmodel.publish import verify
 from rewardmodel.rundir import Stopped, open_run, step_of
 from tests.policy.conftest import ROOT, make_model, progress_of, write_run
+from tests.policy.learners import make_kind
 
 TRANSFORMERS = EngineConfig(name="transformers", dtype="float32")
 PROMPTS = [(f"p{i}", split, f"Say {i}") for i, split in enumerate(["train"] * 5 + ["dev", "test"])]
@@ -70,11 +71,12 @@ def run_command(run_dir) -> subprocess.CompletedProcess:
     )
 
 
-@pytest.mark.parametrize("engine", ["transformers", "vllm"])
-def test_the_command_publishes_an_improved_model_and_its_history(tiny_model, reward_model, tmp_path, engine):
-    job = improve_job(
-        tiny_model, reward_model, engine=EngineConfig(name=engine, dtype="float32", kv_cache_bytes=1 << 26)
-    )
+@pytest.mark.parametrize(
+    ("engine", "kind"), [("transformers", "llama"), ("vllm", "llama"), ("vllm", "qwen"), ("vllm", "gpt2")]
+)
+def test_the_command_publishes_an_improved_model_and_its_history(reward_model, tmp_path, engine, kind):
+    policy = make_kind(tmp_path / "policy", kind)
+    job = improve_job(policy, reward_model, engine=EngineConfig(name=engine, dtype="float32", kv_cache_bytes=1 << 26))
     run_dir = write_run(tmp_path / "run", "improve", job, PROMPTS)
     ended = run_command(run_dir)
     assert ended.returncode == 0, ended.stderr
@@ -85,13 +87,13 @@ def test_the_command_publishes_an_improved_model_and_its_history(tiny_model, rew
     assert [update["update"] for update in updates] == [1, 2]
     assert all(list(update["examples"]) == ["p6"] for update in updates)
     for update in updates:
-        # Sampler and trainer compute in float32, so they differ by rounding alone.
+        # Sampler and trainer compute in float32, so they differ by rounding alone, before and after a step.
         assert update["mismatch_kl"] == pytest.approx(0.0, abs=1e-4)
         assert update["first_ratio_error"] < 1e-3
     assert set(result["versions"]) == {engine, "torch", "transformers"}
 
     improved = AutoModelForCausalLM.from_pretrained(run_dir / result["model"])
-    parent = AutoModelForCausalLM.from_pretrained(tiny_model)
+    parent = AutoModelForCausalLM.from_pretrained(policy)
     changed = [not torch.equal(a, b) for a, b in zip(improved.parameters(), parent.parameters(), strict=True)]
     assert any(changed)
     assert AutoTokenizer.from_pretrained(run_dir / result["model"]).chat_template
