@@ -24,6 +24,7 @@ from annotate.templatetags.hone import duration
 from annotate.views.improve_words import BUDGET, FINE_TUNING, METHODS, MORE, ORIGINAL_SHARE, SOURCES
 from annotate.views.number_fields import MOST_DIGITS
 from annotate.views.prompts import tags_of
+from policy.contract import HIGHEST_FULL_LEARNING_RATE, ImproveJob
 
 INVALID = 422
 
@@ -78,6 +79,7 @@ def _wish(project: Project, form: QueryDict) -> Wish:
         for setting in (*BUDGET, *MORE)
         if method in setting.methods and (value := setting.read(form)) is not None
     }
+    _check_together(method, numbers)
     settings: dict[str, Any] = {name: numbers[name] for name in numbers if name not in ("samples", "minutes")}
     if method in (Method.SFT, Method.BEST_OF_N) and form.get("self_feedback"):
         settings["self_feedback"] = True
@@ -101,6 +103,24 @@ def _wish(project: Project, form: QueryDict) -> Wish:
     )
 
 
+def _check_together(method: Method, numbers: dict[str, float]) -> None:
+    """Refuse numbers that contradict each other; the job would, too, in the words of its fields."""
+    if method in POLICY_GRADIENT:
+        target = numbers.get("kl_target", ImproveJob.kl_target)
+        if numbers.get("kl_limit", ImproveJob.kl_limit) <= target:
+            raise Refused(
+                _("The KL at which it stops must be above the KL aimed at, %(target)s, or training ends before it.")
+                % {"target": f"{target:g}"},
+                place="kl_limit" if "kl_limit" in numbers else "kl_target",
+            )
+    if numbers.get("lora_rank") == 0 and numbers.get("learning_rate", 0) > HIGHEST_FULL_LEARNING_RATE:
+        raise Refused(
+            _("This learning rate is for adapters: all weights (rank 0) take at most %(highest)s.")
+            % {"highest": f"{HIGHEST_FULL_LEARNING_RATE:g}"},
+            place="learning_rate",
+        )
+
+
 def _page(
     request: SignedInRequest, project: Project, form: QueryDict, estimated: dict[str, Any], *, status: int = 200
 ) -> HttpResponse:
@@ -118,6 +138,7 @@ def _page(
         "tags": tags_of(project),
         "budget": [(setting, typed.get(setting.name, ""), usual.get(setting.name)) for setting in BUDGET],
         "more": [(setting, typed.get(setting.name, "")) for setting in MORE],
+        "more_open": any(typed.get(setting.name) for setting in MORE),
         "tab": "project",
         **estimated,
     }
@@ -157,5 +178,10 @@ def _chosen(form: QueryDict, field: str, records: Manager[Any], by: str) -> Any:
     if text.isascii() and text.isdecimal() and len(text) < MOST_DIGITS and int(text) < 2**31:
         found = records.filter(**{by: int(text)}).first()
     if found is None:
-        raise Refused(_("There is no %(field)s %(text)s here.") % {"field": field, "text": text[:40]}, place=field)
+        sentence = (
+            _("There is no snapshot %(text)s here.")
+            if field == "snapshot"
+            else _("There is no reward model %(text)s here.")
+        )
+        raise Refused(sentence % {"text": text[:40]}, place=field)
     return found

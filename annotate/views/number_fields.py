@@ -33,6 +33,9 @@ class NumberField:
         """Of the form's field."""
         return "1" if self.whole else "any"
 
+    def _written(self, number: float) -> str:
+        return f"{number:,.0f}" if number == round(number) else f"{number:g}"
+
     def read(self, form: Mapping[str, Any]) -> float | int | None:
         """The number that a form sends, or None where the field is empty.
 
@@ -48,7 +51,7 @@ class NumberField:
         if not self.lowest <= value <= self.highest or (self.whole and not isinstance(value, int)):
             raise Refused(
                 _("%(field)s must be a number from %(lowest)s to %(highest)s.")
-                % {"field": self.label, "lowest": f"{self.lowest:g}", "highest": f"{self.highest:g}"},
+                % {"field": self.label, "lowest": self._written(self.lowest), "highest": self._written(self.highest)},
                 place=self.name,
             )
         return value

@@ -68,10 +68,39 @@ def test_all_weights_are_trained_at_a_much_lower_learning_rate(alice: Client, st
     turn(stage)
     fields = {"method": method, "lora_rank": "0"}
     html = alice.post(address(stage), {**fields, "learning_rate": "0.0002"}).content.decode()
-    assert "training all weights (lora_rank 0) takes at most 0.0001" in html
+    assert "This learning rate is for adapters: all weights (rank 0) take at most 0.0001." in _problem(
+        html, "learning_rate"
+    )
     alice.post(address(stage), fields)
     made = improvements().latest("created_at").job
     assert (made["lora_rank"], made["learning_rate"]) == (0, 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("fields", "place"),
+    [
+        ({"kl_target": "5", "kl_limit": "5"}, "kl_limit"),
+        ({"kl_limit": "5"}, "kl_limit"),
+        ({"kl_target": "40"}, "kl_target"),
+    ],
+)
+def test_a_kl_limit_below_the_target_is_refused_at_the_field_that_was_filled_in(
+    alice: Client, stage: World, fields: dict[str, str], place: str
+) -> None:
+    turn(stage)
+    before = improvements().count()
+    html = alice.post(address(stage), {"method": "ppo", **fields}).content.decode()
+    assert "The KL at which it stops must be above the KL aimed at" in _problem(html, place)
+    assert '<details class="card part fold" open>' in html
+    assert improvements().count() == before
+
+
+def _problem(html: str, name: str) -> str:
+    """What is said at a field that will not do, which is marked."""
+    field = html[html.index(f'name="{name}"') :]
+    field = field[: field.index("</div>")]
+    assert 'aria-invalid="true"' in field
+    return field
 
 
 @pytest.mark.parametrize("chosen", [{}, {"reward_model": "1"}], ids=["the latest", "by number"])
@@ -105,8 +134,8 @@ def test_fields_of_other_methods_are_passed_over(alice: Client, stage: World) ->
         ({}, "Choose a method."),
         ({"method": "prayer"}, "Choose a method."),
         ({"method": "ppo"}, "There is no reward model yet"),
-        ({"method": "ppo", "reward_model": "99"}, "There is no reward_model 99 here."),
-        ({"method": "ppo", "samples": "many"}, "Answers to draw must be a number from 1 to 1e+07."),
+        ({"method": "ppo", "reward_model": "99"}, "There is no reward model 99 here."),
+        ({"method": "ppo", "samples": "many"}, "Answers to draw must be a number from 1 to 10,000,000."),
         ({"method": "bestofn", "n": "1"}, "Answers a prompt (n) must be a number from 2 to 256."),
         ({"method": "sft", "sources": "edit", "learning_rate": "nan"}, "Learning rate must be a number"),
         ({"method": "sft", "sources": "edit"}, "There are no comparisons yet"),
