@@ -58,7 +58,7 @@ class Kept:
         )
         checkpoint = self._run.latest_checkpoint()
         if checkpoint is None:
-            raise JobError(f"{said}; no policy within the limit was saved. Lower the learning rate.")
+            raise JobError(f"{said}; no policy within the limit was saved. Lower the learning rate, or allow more.")
         load_checkpoint(checkpoint, self._state)
         kept = len(self._state.history)
         self._state.final = {name: value for name, value in made[kept].items() if name in MEASURED}

@@ -10,7 +10,11 @@ const HEIGHT = 170;
 const box = document.querySelector("[data-charts]");
 const charts = new Map();
 
+/** Steps are counted: their axis has no fractions. */
+const WHOLE = [0, 1, 2, 3, 4, 5, 6, 7].flatMap((power) => [1, 2, 5].map((digit) => digit * 10 ** power));
+
 function short(value) {
+  if (value !== 0 && Math.abs(value) < 1e-3) return value.toExponential(1);
   return Number.isInteger(value) ? String(value) : Number(value.toPrecision(4)).toString();
 }
 
@@ -32,7 +36,7 @@ function draw(series) {
     legend: { show: false },
     cursor: { y: false },
     scales: { x: { time: false } },
-    axes: [{ ...axes, size: 30 }, { ...axes, size: 52, values: (_plot, ticks) => ticks.map(short) }],
+    axes: [{ ...axes, size: 30, incrs: WHOLE }, { ...axes, size: 52, values: (_plot, ticks) => ticks.map(short) }],
     series: [{}, { stroke: line, width: 2, points: { show: series.y.length < 3 } }],
     hooks: {
       setCursor: [({ cursor: { idx }, data }) => (value.textContent = short(data[1][idx ?? data[1].length - 1]))],
