@@ -121,12 +121,17 @@ def _alike(choices: Choices, *, otherwise: Estimate | Undefined) -> Estimate | U
 
 
 def _by_criterion(revisions: Iterable[JudgementRevision]) -> dict[int, Estimate | Undefined]:
-    rows = [
-        (score.criterion_id, score.completion_id, r.judgement.rater_id, score.value, r.judgement.item.prompt_id)
-        for r in revisions
-        for score in r.scores.all()
-    ]
-    if not rows:
+    """Of an answer that a rater scored in several items, such as one of each comparison of generations, the last."""
+    latest = {
+        (score.criterion_id, score.completion_id, revision.judgement.rater_id): (
+            score.value,
+            revision.judgement.item.prompt_id,
+        )
+        for revision in revisions
+        for score in revision.scores.all()
+    }
+    if not latest:
         return {}
-    criteria, answers, raters, scores, prompts = zip(*rows, strict=True)
+    criteria, answers, raters = zip(*latest, strict=True)
+    scores, prompts = zip(*latest.values(), strict=True)
     return agreement_by_criterion(criteria, answers, raters, scores, prompts=prompts)

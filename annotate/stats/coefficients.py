@@ -35,13 +35,18 @@ class _Ratings:
 
     @classmethod
     def of(cls, units: ArrayLike, raters: ArrayLike, values: ArrayLike, prompts: ArrayLike | None) -> _Ratings:
-        """Ratings that are there."""
+        """Ratings that are there.
+
+        :raises ValueError: when a rater rated a unit twice: that is self-agreement and would count as that of two.
+        """
         given = np.asarray(values, dtype=np.float64)
         unit = np.unique(np.asarray(units), return_inverse=True)[1]
         order = np.argsort(unit, kind="stable")
         order = order[~np.isnan(given[order])]
         unit = unit[order]
         rater = np.unique(np.asarray(raters), return_inverse=True)[1][order]
+        if len(np.unique(unit * (1 + rater.max(initial=0)) + rater)) < len(unit):
+            raise ValueError("A rater rates a unit once; keep one of the ratings.")
         of_unit = np.bincount(unit)[unit] if len(unit) else unit
         return cls(unit if prompts is None else np.asarray(prompts)[order], rater, given[order], of_unit)
 
@@ -83,7 +88,7 @@ def krippendorff_alpha(
     """α = 1 − D_o / D_e: Krippendorff (2019), "Content Analysis", 4th edition, chapter 12.
 
     :param units: [n], the name of what each rating is of.
-    :param raters: [n], names.
+    :param raters: [n], names; a rater rates a unit once.
     :param values: float [n].
     :param metric: what distance two values have.
     :param prompts: [n], the prompt of each rating's unit; by default each unit is its own.

@@ -114,6 +114,13 @@ def test_kappa_of_two_equals_scikit_learn_s(quadratic):
     assert (with_gap.value, with_gap.n) == (pytest.approx(expected, abs=1e-9), 50)
 
 
+def test_two_ratings_of_a_unit_by_one_rater_are_not_taken_for_two_raters():
+    for coefficient in (lambda *ratings: krippendorff_alpha(*ratings, "ordinal"), fleiss_kappa, gwet_ac1):
+        with pytest.raises(ValueError, match="rates a unit once"):
+            coefficient([1, 1, 2], ["a", "a", "b"], [1.0, 2.0, 3.0])
+        coefficient([1, 1, 1], ["a", "a", "b"], [1.0, NONE, 3.0])
+
+
 def test_kappa_s_interval_agrees_with_the_asymptotic_one():
     # Fleiss, Cohen and Everitt (1969), as statsmodels has it.
     from statsmodels.stats.inter_rater import cohens_kappa

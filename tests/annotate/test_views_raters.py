@@ -10,13 +10,13 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from annotate.models import Aggregate, Completion, Slot, User
+from annotate.models import Aggregate, Completion, Item, ItemCompletion, Purpose, Slot, User
 from annotate.services import aggregates
 from annotate.services.claiming import claim
 from annotate.services.guidelines import mark_read, publish
 from annotate.services.simulate import judge_everything
 from tests.annotate.factory import World, collect_items, world
-from tests.annotate.keyed import answer, member
+from tests.annotate.keyed import answer, answer_next, member
 
 pytestmark = pytest.mark.django_db
 
@@ -143,6 +143,24 @@ def test_scores_by_criterion_are_compared_as_an_order(client: Client) -> None:
     html = show(client, stage)
     assert "By criterion" in html
     assert "Helpfulness" in html
+
+
+def test_an_answer_that_a_rater_scored_in_two_items_is_no_agreement_of_two(client: Client) -> None:
+    stage = pairs()
+    for _item in range(2):
+        slot = claim(user=stage.bob, project=stage.project)
+        assert slot is not None
+        scored = {"scores": {str(pk): {str(stage.criterion.pk): 4} for pk in slot.shown}}
+        answer(slot, (1, 2), **scored)
+        again = Item.objects.create(project=stage.project, prompt=slot.item.prompt, purpose=Purpose.EVALUATE)
+        for position, entry in enumerate(slot.item.entries.all()):
+            ItemCompletion.objects.create(item=again, completion=entry.completion, position=position)
+        own = {"purpose": Purpose.EVALUATE, "number": 0, "priority": -(2**50), "order_seed": 1}
+        Slot.objects.create(project=stage.project, item=again, **own)
+        answer_next(stage.bob, stage.project, (1, 2), **scored)
+    alpha = found(stage)["criteria"][str(stage.criterion.pk)]
+    assert (alpha["reason"], alpha["n"]) == ("There is only one rater.", 4)
+    assert show(client, stage).count("There is only one rater.") >= 2
 
 
 def test_judgements_under_other_instructions_are_kept_apart_and_said(client: Client) -> None:
