@@ -8,7 +8,10 @@ from policy.state import State, load_checkpoint, save_checkpoint
 from rewardmodel.contract import JobError
 from rewardmodel.rundir import CheckpointClock, RunDir, checkpoints, step_of
 
-MEASURED = ("samples", "reward", "kl", "kl_base", "kl_coefficient", "entropy", "mismatch_kl", "length", "end_rate")
+MEASURED = {
+    *("samples", "reward", "kl", "kl_by_prompt", "kl_base", "kl_coefficient"),
+    *("entropy", "mismatch_kl", "length", "end_rate"),
+}
 """What is measured of a policy before anything is learned from its answers."""
 
 

@@ -222,9 +222,11 @@ def evaluate(
         returns=returns,
         weights=objectives.sampler_weights(logprobs, rollouts.sampler_logprobs, job.importance_cap),
     )
+    kl = ((logprobs - reference) * mask).sum(dim=1)
     metrics = {
         "reward": scores.mean().item(),
-        "kl": ((logprobs - reference) * mask).sum(dim=1).mean().item(),
+        "kl": kl.mean().item(),
+        "kl_by_prompt": kl.view(-1, job.samples_per_prompt).mean(dim=1).tolist(),
         "kl_base": ((logprobs - before["base"]) * mask).sum(dim=1).mean().item(),
         "kl_coefficient": state.beta,
         "entropy": objectives.masked_mean(before["entropy"], mask).item(),

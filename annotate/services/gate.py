@@ -67,7 +67,7 @@ class Report:
     length: Beside
     """Tokens an answer."""
     end_rate: Beside
-    kl: float | None
+    kl: Estimate | None
     kl_budget: float | None
     kl_passed: bool | None
     comparison: Comparison | None
@@ -115,7 +115,7 @@ def report(generation: Generation, *, kind: str = User.Kind.HUMAN) -> Report:
         end_rate=_judged(end_rate, (end_rate.change.value or 0) >= -END_RATE_FALL),
         kl=kl,
         kl_budget=budget,
-        kl_passed=None if kl is None or budget is None else kl <= budget,
+        kl_passed=None if kl is None or budget is None else kl.value <= budget,
         comparison=comparison,
         verdict=verdict_of(comparison),
     )
@@ -213,7 +213,7 @@ def _is_near(length: Beside) -> bool:
     return 1 / LENGTH_BOUND <= length.newer.value / length.older.value <= LENGTH_BOUND
 
 
-def _kl(generation: Generation) -> tuple[float | None, float | None]:
+def _kl(generation: Generation) -> tuple[Estimate | None, float | None]:
     """The KL to the parent after the last update of PPO, and its budget, in nats an answer."""
     target = generation.how_made.get("job", {}).get("kl_target")
     return last_kl(generation), (KL_BUDGET * target if target else None)

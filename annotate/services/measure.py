@@ -61,14 +61,19 @@ def outcome_of(revision: JudgementRevision, newer: int) -> float | None:
     return 0.5 if ours[0] == theirs[0] else float(ours[0] < theirs[0])
 
 
-def last_kl(generation: Generation) -> float | None:
+def last_kl(generation: Generation) -> Estimate | None:
     """KL of the policy that PPO ended with to its parent, in nats an answer, on prompts that it trained on.
 
-    Runs of before PPO looked at its result told only of the policy before the last update.
+    Runs of before PPO looked at its result told only of the policy before the last update, and nothing of single
+    prompts, so that there is no interval.
     """
     metrics = generation.how_made.get("metrics", {})
     told = [*metrics.get("updates", []), metrics.get("final") or {}]
-    return next((seen["kl"] for seen in reversed(told) if "kl" in seen), None)
+    seen = next((seen for seen in reversed(told) if "kl" in seen), None)
+    if seen is None:
+        return None
+    found = mean_interval(seen.get("kl_by_prompt", []))
+    return found if isinstance(found, Estimate) else Estimate(seen["kl"], None, None, seen.get("samples", 0))
 
 
 def evaluation_texts(generation: Generation) -> dict[int, list[str]]:

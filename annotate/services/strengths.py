@@ -171,7 +171,7 @@ def _alone(project: Project) -> Plain:
             number: {name: to_plain(value) for name, value in found.items()}
             for number, found in alone.task_metrics(project).items()
         },
-        "kls": {number: kl for number, kl in kls.items() if kl is not None},
+        "kls": _plain({number: kl for number, kl in kls.items() if kl is not None}),
     }
 
 

@@ -17,7 +17,16 @@ from annotate.access import SignedInRequest, get_generation
 from annotate.models import Evaluation, Generation, User
 from annotate.services.comparison import Comparison, compare, may_see
 from annotate.services.evaluations import judged_by
-from annotate.services.gate import END_RATE_FALL, KL_BUDGET, LENGTH_BOUND, Report, Verdict, latest_comparison, report
+from annotate.services.gate import (
+    END_RATE_FALL,
+    KL_BUDGET,
+    LENGTH_BOUND,
+    Beside,
+    Report,
+    Verdict,
+    latest_comparison,
+    report,
+)
 from annotate.stats.estimate import Estimate, Undefined
 from annotate.stats.resampling import Floats
 from annotate.stats.sequences import Sequence
@@ -28,20 +37,22 @@ ROWS_SHOWN = 12
 """Looks at the sequence that the table has; the chart has all."""
 
 
+NOTHING = (None, None, 0)
+"""A cell without a figure."""
+
+
 @dataclass(frozen=True)
 class Line:
     """A measure of the report."""
 
     name: str
     meaning: str
-    cells: list[tuple[float | None, Any]]
-    """Older, newer and change, each with its interval."""
+    cells: list[tuple[float | None, Any, int]]
+    """Older, newer and change, each with its interval and over how many prompts it is; 0 leaves that out."""
     passed: bool | None
     missing: str
     """Why there is nothing; empty where there is."""
     share: bool = False
-    n: int = 0
-    """Prompts on which both were measured; 0 where it is not by prompt."""
 
 
 @require_GET
@@ -136,9 +147,12 @@ def _earlier(generation: Generation, user: User, kind: str) -> list[tuple[Evalua
 
 
 def _lines(found: Report) -> list[Line]:
-    def cells(measured: Any) -> list[tuple[float | None, Any]]:
-        return [(part.value, part.interval) for part in (measured.older, measured.newer, measured.change)]
+    def cells(measured: Beside) -> list[tuple[float | None, Any, int]]:
+        change = measured.change
+        older, newer = ((part.value, part.interval, 0) for part in (measured.older, measured.newer))
+        return [older, newer, (change.value, change.interval, change.n)]
 
+    kl = (found.kl.value, found.kl.interval, found.kl.n) if found.kl else NOTHING
     unscored = _("No reward model scored answers of both.") if found.reward.passed is None else ""
     alone = _("Only one reward model scored these answers: train another one with another seed and evaluate again.")
     return [
@@ -150,7 +164,6 @@ def _lines(found: Report) -> list[Line]:
             cells(found.reward),
             found.reward.passed,
             unscored,
-            n=found.reward.change.n,
         ),
         Line(
             _("Disagreement of reward models"),
@@ -161,13 +174,12 @@ def _lines(found: Report) -> list[Line]:
             cells(found.disagreement),
             found.disagreement.passed,
             unscored or ("" if found.disagreement.passed is not None else alone),
-            n=found.disagreement.change.n,
         ),
         Line(
             _("KL to the parent"),
             _("Nats an answer at the end of PPO, on the prompts it trained on; at most %(factor)s times its target.")
             % {"factor": KL_BUDGET},
-            [(None, None), (found.kl, None), (None, None)],
+            [NOTHING, kl, NOTHING],
             found.kl_passed,
             "" if found.kl is not None else _("PPO left no figure."),
         ),
@@ -177,7 +189,6 @@ def _lines(found: Report) -> list[Line]:
             cells(found.length),
             found.length.passed,
             "" if found.length.passed is not None else _("Neither has answered test prompts yet."),
-            n=found.length.change.n,
         ),
         Line(
             _("Answers that end"),
@@ -187,6 +198,5 @@ def _lines(found: Report) -> list[Line]:
             found.end_rate.passed,
             "" if found.end_rate.passed is not None else _("Neither has answered test prompts yet."),
             share=True,
-            n=found.end_rate.change.n,
         ),
     ]

@@ -123,6 +123,6 @@ def _measured(project: Project, numbers: list[int], compared: Compared, alone: d
         values = by_number({number: found[name] for number, found in alone["metrics"].items()})
         rows.append(row(str(label), str(what), values))
     if alone["kls"]:
-        kls = {int(number): kl for number, kl in alone["kls"].items()}
-        rows.append(row(_("KL to the parent"), _("Nats an answer, at the end of PPO."), kls))
+        meaning = _("Nats an answer, at the end of PPO, over prompts that it trained on.")
+        rows.append(row(_("KL to the parent"), meaning, by_number(alone["kls"])))
     return rows

@@ -16,6 +16,7 @@ from annotate.services.guidelines import mark_read, publish
 from annotate.services.scorers import scorers, unused_seed
 from annotate.services.simulate import judge_everything
 from annotate.services.snapshots import create_snapshot
+from annotate.stats.estimate import Estimate
 from tests.annotate.compared import Compared, compared, unplanned
 from tests.annotate.factory import collect_items, model_folder, run
 from tests.annotate.keyed import member
@@ -179,9 +180,22 @@ def test_answers_that_grow_long_or_do_not_end_are_out_of_bounds() -> None:
 def test_the_kl_has_a_budget() -> None:
     made = unplanned()
     report = gate.report(made.newer)
-    assert (report.kl, report.kl_budget, report.kl_passed) == (4.75, 9.0, True)
+    assert report.kl == Estimate(4.75, None, None, 64)  # by a run that told nothing of single prompts
+    assert (report.kl_budget, report.kl_passed) == (9.0, True)
     made.newer.how_made["job"]["kl_target"] = 3.0
     assert gate.report(made.newer).failed == ["kl"]
+
+
+def test_the_kl_has_an_interval_over_prompts(client: Client) -> None:
+    made = unplanned()
+    made.newer.how_made["metrics"]["final"] = {"kl": 5.0, "kl_by_prompt": [4.0, 5.0, 6.0]}
+    made.newer.save(update_fields=["how_made"])
+    found = gate.report(made.newer).kl
+    assert found is not None
+    assert (found.value, found.n) == (5, 3)
+    assert found.low == pytest.approx(5 - 4.302653 / 3**0.5, abs=1e-5)  # t at 97.5 % with 2 degrees of freedom
+    row = re.split("KL to the parent", show(client, made))[1]
+    assert re.search(r">5<br><span class=\"soft\">2\.516 – 7\.484</span><br><span class=\"soft\">n = 3<", row)
 
 
 def test_a_decision_keeps_what_was_known_when_it_was_taken_and_can_be_taken_back() -> None:
