@@ -19,7 +19,9 @@ Value = Estimate | Undefined
 
 
 def scores(project: Project, *, kind: str, instructions: int, hidden: Sequence[int]) -> dict[int, dict[int, Value]]:
-    """Mean score of each generation's answers by criterion; the interval is for such prompts and raters.
+    """Mean score of each generation's answers to test prompts by criterion; the interval is over prompts and raters.
+
+    On the others later generations were trained, and only the first may have been judged.
 
     :param instructions: version under which they were given; 0 for none.
     :param hidden: comparisons that are left out.
@@ -30,6 +32,7 @@ def scores(project: Project, *, kind: str, instructions: int, hidden: Sequence[i
         revision__judgement__rater__kind=kind,
         revision__number=F("revision__judgement__version"),
         completion__generation__isnull=False,
+        completion__prompt__split=Split.TEST,
     ).exclude(revision__judgement__item__evaluation__in=hidden)
     later = [number for number in to_be_read(project) if number > instructions]
     if instructions:

@@ -106,7 +106,7 @@ def _measured(project: Project, numbers: list[int], compared: Compared, alone: d
     rows = [
         row(
             criterion.in_language("name", language),
-            _("Mean score from 1 to 5, with an interval over prompts and raters."),
+            _("Mean score from 1 to 5 on test prompts, with an interval over prompts and raters."),
             compared.scores[criterion.pk],
         )
         for criterion in project.criteria.order_by("position")

@@ -12,12 +12,14 @@ from scipy import stats
 
 from annotate.models import Aggregate, Completion, Prompt, User
 from annotate.services import aggregates, alone, strengths
+from annotate.services.claiming import claim
 from annotate.services.guidelines import mark_read, publish
 from annotate.services.simulate import judge_everything
 from annotate.services.strengths import Compared as Found
 from annotate.stats.estimate import Reason, Undefined
 from tests.annotate.compared import Compared, compared, unplanned
-from tests.annotate.factory import world
+from tests.annotate.factory import collect_items, world
+from tests.annotate.keyed import answer
 
 pytestmark = pytest.mark.django_db
 
@@ -56,6 +58,23 @@ def test_strengths_are_points_above_generation_0_with_the_matrix_beside_them(cli
     assert ">191<" in html
     assert "75.0%" in html
     assert "There is only one rater" in html
+
+
+def test_scores_are_compared_on_test_prompts(client: Client) -> None:
+    made = compared(number=4, completions_per_item=2)  # of 12 prompts, 4 of them for tests
+    project, criterion = made.stage.project, str(made.stage.criterion.pk)
+    for _pair in range(4):
+        slot = claim(user=made.stage.bob, project=project)
+        assert slot is not None
+        values = {c.pk: 5 if c.generation_id == made.newer.pk else 2 for c in slot.item.completions.all()}
+        answer(slot, (1, 2), scores={str(pk): {criterion: value} for pk, value in values.items()})
+    collect_items(made.stage, samples=2)
+    while slot := claim(user=made.stage.bob, project=project):
+        answer(slot, (1, 2), scores={str(pk): {criterion: 1} for pk in slot.shown})
+    base, newer = (found(made).scores[made.stage.criterion.pk][number] for number in (0, 1))
+    assert (base.value, base.n) == (pytest.approx((2 + 1 + 1) / 3), 4)
+    assert (newer.value, newer.n) == (5, 4)
+    assert "on test prompts" in show(client, made)
 
 
 @pytest.mark.parametrize(
@@ -130,8 +149,8 @@ def test_perplexity_is_of_a_generation_s_own_answers_by_prompt(client: Client) -
     made = unplanned()
     assert "Perplexity" not in show(client, made)
     answers = Completion.objects.filter(generation=made.newer, prompt__split="test").order_by("prompt")
-    for answer, (logprob, tokens) in zip(answers, [(-2.0, 4), (-6.0, 4), (-4.0, 4), (-8.0, 8)], strict=True):
-        Completion.objects.filter(pk=answer.pk).update(sum_logprob=logprob, token_count=tokens)
+    for written, (logprob, tokens) in zip(answers, [(-2.0, 4), (-6.0, 4), (-4.0, 4), (-8.0, 8)], strict=True):
+        Completion.objects.filter(pk=written.pk).update(sum_logprob=logprob, token_count=tokens)
     # A token's surprise is 0.5, 1.5, 1 and 1 nats on four prompts: e¹, with Student's interval of their mean raised.
     expected = stats.ttest_1samp([0.5, 1.5, 1.0, 1.0], 0).confidence_interval()
     perplexity = alone.perplexities(made.stage.project)[1]
