@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
 
-from rewardmodel.contract import Dtype, JobError
+from rewardmodel.contract import Dtype, JobError, require
 
 Engine = Literal["vllm", "transformers", "openai"]
 Advantage = Literal["gae", "rloo", "grpo"]
@@ -62,12 +62,9 @@ class Sampling:
     """Seed from which the seeds of the single requests are drawn."""
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:
-            raise JobError("temperature must be above 0.")
-        if self.max_tokens < 1:
-            raise JobError("max_tokens must be at least 1.")
-        if not 0 < self.top_p <= 1:
-            raise JobError("top_p must be above 0 and at most 1.")
+        require(self.temperature > 0, "temperature", "must be above 0")
+        require(self.max_tokens >= 1, "max_tokens", "must be at least 1")
+        require(0 < self.top_p <= 1, "top_p", "must be above 0 and at most 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,10 +94,8 @@ class EngineConfig:
 
     def __post_init__(self) -> None:
         for name in ("connect_seconds", "answer_seconds", "retry_seconds"):
-            if not getattr(self, name) > 0:
-                raise JobError(f"{name} must be positive.")
-        if self.max_sequences < 1:
-            raise JobError("max_sequences must be at least 1.")
+            require(getattr(self, name) > 0, name, "must be positive")
+        require(self.max_sequences >= 1, "max_sequences", "must be at least 1")
         if self.name == "openai":
             check_address(self.base_url)
             if not self.served_model:
@@ -147,9 +142,8 @@ class GenerateJob:
     """Prompts whose answers are published together."""
 
     def __post_init__(self) -> None:
-        _check_samples(self.samples)
-        if self.best_of < 1:
-            raise JobError("best_of must be at least 1.")
+        require(self.samples >= 1, "samples", "must be at least 1")
+        require(self.best_of >= 1, "best_of", "must be at least 1")
         if (self.best_of > 1) != (self.reward_model is not None):
             raise JobError(
                 "best_of above 1 needs a reward_model to tell which answer is best, and 1 has no use for one."
@@ -178,7 +172,7 @@ class EvaluateJob:
     """Where they are generated."""
 
     def __post_init__(self) -> None:
-        _check_samples(self.samples)
+        require(self.samples >= 1, "samples", "must be at least 1")
         _need_weights(self.engine, "The generations to compare are")
         for model in self.models:
             if set(model) != {"generation", "path"}:
@@ -271,8 +265,7 @@ class ImproveJob:
     def __post_init__(self) -> None:
         _need_weights(self.engine, "A policy in training is")
         for name in ("updates", "prompts_per_update", "samples_per_prompt", "epochs", "minibatches"):
-            if getattr(self, name) < 1:
-                raise JobError(f"{name} must be at least 1.")
+            require(getattr(self, name) >= 1, name, "must be at least 1")
         for name in (
             "learning_rate",
             "value_learning_rate",
@@ -282,11 +275,9 @@ class ImproveJob:
             "kl_limit",
             "tokens_per_batch",
         ):
-            if not getattr(self, name) > 0:
-                raise JobError(f"{name} must be positive.")
+            require(getattr(self, name) > 0, name, "must be positive")
         for name in ("lora_rank", "kl_coefficient", "value_weight", "threads"):
-            if getattr(self, name) < 0:
-                raise JobError(f"{name} must not be negative.")
+            require(getattr(self, name) >= 0, name, "must not be negative")
         full = ["learning_rate", *(["value_learning_rate"] if self.critic == "separate" else [])]
         for name in full if self.lora_rank == 0 else []:
             if getattr(self, name) > HIGHEST_FULL_LEARNING_RATE:
@@ -294,12 +285,11 @@ class ImproveJob:
                     f"A {name} of {getattr(self, name):g} is for adapters: training all weights (lora_rank 0) takes at "
                     f"most {HIGHEST_FULL_LEARNING_RATE:g}."
                 )
-        if self.kl_limit <= self.kl_target:
-            raise JobError("kl_limit must be above kl_target, or training ends before it gets there.")
-        if not 0 < self.lora_layers <= 1:
-            raise JobError("lora_layers must be above 0 and at most 1.")
-        if not (0 <= self.gamma <= 1 and 0 <= self.gae_lambda <= 1):
-            raise JobError("gamma and gae_lambda must lie between 0 and 1.")
+        above_target = "must be above kl_target, or training ends before it gets there"
+        require(self.kl_limit > self.kl_target, "kl_limit", above_target)
+        require(0 < self.lora_layers <= 1, "lora_layers", "must be above 0 and at most 1")
+        for name in ("gamma", "gae_lambda"):
+            require(0 <= getattr(self, name) <= 1, name, "must lie between 0 and 1")
         if self.sampling.top_p != 1:
             raise JobError("PPO samples with top_p 1: any cut of the distribution biases its probability ratios.")
         if self.samples_per_prompt < 2 and (self.prompt_baseline or self.advantage != "gae"):
@@ -307,11 +297,6 @@ class ImproveJob:
             raise JobError(f"{what} needs samples_per_prompt of at least 2.")
         if self.prompts_per_update * self.samples_per_prompt < self.minibatches:
             raise JobError("minibatches must not exceed the answers of one update.")
-
-
-def _check_samples(samples: int) -> None:
-    if samples < 1:
-        raise JobError("samples must be at least 1.")
 
 
 def _need_weights(engine: EngineConfig, what: str) -> None:
