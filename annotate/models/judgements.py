@@ -219,7 +219,11 @@ class Judgement(models.Model):
 
 
 class JudgementRevision(models.Model):
-    """A judgement's content at one version."""
+    """A judgement's content at one version.
+
+    ``active_ms`` is the time since the version before was stored, that at its drafts included: the time at a judgement
+    is the sum over its versions.
+    """
 
     judgement = models.ForeignKey(Judgement, on_delete=models.RESTRICT, related_name="revisions")
     number = models.PositiveIntegerField()

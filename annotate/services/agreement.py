@@ -12,6 +12,7 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
+from django.db.models import Sum
 
 from annotate.models import Judgement, JudgementRevision, Project, Purpose, User
 from annotate.services.figures import current
@@ -71,7 +72,7 @@ def _of(revisions: Sequence[JudgementRevision]) -> dict[str, Any]:
         middle=TIE,
         prompts=[prompt_of[item] for item in np.asarray(choices.items).tolist()],
     )
-    rows = rater_table(choices, raters=len(people))
+    rows = rater_table(choices, active_ms=_at_work(revisions, number))
     return {
         "judgements": len(revisions),
         "alike": to_plain(_alike(choices, otherwise=beyond_chance)),
@@ -82,6 +83,16 @@ def _of(revisions: Sequence[JudgementRevision]) -> dict[str, Any]:
             for rater, row in zip(people, rows, strict=True)
         },
     }
+
+
+def _at_work(revisions: Iterable[JudgementRevision], number: dict[int, int]) -> list[list[int]]:
+    """Of each rater, by their number, the milliseconds at work on all versions of each judgement."""
+    judged = [revision.judgement_id for revision in revisions]
+    versions = JudgementRevision.objects.filter(judgement__in=judged).order_by()
+    found: list[list[int]] = [[] for _rater in number]
+    for rater, _judgement, ms in versions.values_list("judgement__rater", "judgement").annotate(Sum("active_ms")):
+        found[number[rater]].append(ms)
+    return found
 
 
 def _choices(revisions: Iterable[JudgementRevision], number: dict[int, int]) -> Choices:
@@ -100,9 +111,9 @@ def _choices(revisions: Iterable[JudgementRevision], number: dict[int, int]) -> 
             pair = names.setdefault((item, first, second), len(names))
             outcome = TIE + int(np.sign(found[first] - found[second]))
             shown_first = 0 if shown.index(first) < shown.index(second) else 2
-            rows.append((pair, number[rater], outcome, shown_first, revision.active_ms, item))
-    columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _n in range(6)]
-    return Choices(columns[0], columns[1], columns[2], columns[3], columns[4], np.array(columns[5], dtype=np.int64))
+            rows.append((pair, number[rater], outcome, shown_first, item))
+    columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _n in range(5)]
+    return Choices(*columns[:4], items=np.array(columns[4], dtype=np.int64))
 
 
 def _alike(choices: Choices, *, otherwise: Estimate | Undefined) -> Estimate | Undefined:

@@ -89,7 +89,6 @@ def _front_matter(snapshot: Snapshot, files: Sequence[str]) -> str:
 def _facts(snapshot: Snapshot, aggregation: str) -> str:
     counts = snapshot.counts
     raters = [f"{BY_KIND.get(kind, kind)}: {count}" for kind, count in sorted(counts.get("raters", {}).items())]
-    agreement = counts.get("agreement", {})
     versions = sorted(counts.get("guidelines", {}).items(), key=lambda entry: int(entry[0]))
     guidelines = [f"version {number} ({count} rankings)" for number, count in versions]
     lines = [
@@ -97,14 +96,21 @@ def _facts(snapshot: Snapshot, aggregation: str) -> str:
         f"- Several raters on one item: {RULES[aggregation]}; an adjudication stands for its whole item",
         f"- Instructions: {', '.join(guidelines) or 'none recorded'}",
     ]
-    if agreement.get("pairs"):
-        lines.append(
-            f"- Agreement of two raters on an item: {agreement['mean']:.3f}, mean over n = {agreement['pairs']} pairs "
-            "of judgements (share of answer pairs ordered alike, a tie against an order counting one half)"
-        )
-    else:
-        lines.append("- Agreement: unknown (n = 0), no two raters judged the same item")
+    lines.append(f"- {_agreement(counts.get('agreement', {}))}")
     return "\n".join(lines)
+
+
+def _agreement(found: dict[str, Any]) -> str:
+    """How far raters agree, in a sentence; snapshots of before intervals were taken have none."""
+    apart = f"; {found['apart']} pairs under different instructions are left out" if found.get("apart") else ""
+    if not found.get("pairs"):
+        return f"Agreement: unknown (n = 0), no two raters judged the same item{apart}"
+    interval = found.get("interval")
+    within = f" (95 % interval over items {interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
+    return (
+        f"Agreement of two raters on an item: {found['mean']:.3f}{within}, mean over n = {found['pairs']} pairs "
+        f"of judgements (share of answer pairs ordered alike, a tie against an order counting one half){apart}"
+    )
 
 
 def _left_out(counts: dict[str, Any]) -> list[str]:

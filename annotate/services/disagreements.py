@@ -26,6 +26,8 @@ class Disagreement:
     decided: bool
     state: str
     """In words."""
+    is_mixed: bool
+    """Whether its raters judged under different instructions."""
 
 
 def of(project: Project, shared: Sequence[SharedItem]) -> list[Disagreement]:
@@ -47,6 +49,7 @@ def of(project: Project, shared: Sequence[SharedItem]) -> list[Disagreement]:
             revisions=each.revisions,
             decided=each.item.pk in decided,
             state=_state(each.item, asked.get(each.item.pk), declined),
+            is_mixed=each.is_mixed,
         )
         for each, share in found[:SHOWN]
     ]

@@ -12,15 +12,31 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Aggregate, Avg, Count, F, FloatField, QuerySet, Sum
+import numpy as np
+from django.db import connection
+from django.db.models import Aggregate, Avg, Count, F, FloatField, QuerySet
 from django.db.models.functions import Now
 
 from annotate.models import AnswerKey, Check, Flag, Judgement, JudgementRevision, Project, RaterFigures, Skip
 from annotate.services import checks
 from annotate.services.standing import due, is_large
+from annotate.stats.intervals import share_interval
 
 FEW = 20
-"""Judgements below which a mean says little."""
+"""Items below which a mean says little."""
+WORK = """
+SELECT rater_id, count(*), sum(ms)::bigint, percentile_cont(0.5) WITHIN GROUP (ORDER BY ms)
+FROM (
+    SELECT judgement.rater_id, sum(revision.active_ms) AS ms
+    FROM annotate_judgementrevision revision
+    JOIN annotate_judgement judgement ON judgement.id = revision.judgement_id
+    JOIN annotate_slot slot ON slot.id = judgement.slot_id
+    WHERE slot.project_id = %s
+    GROUP BY judgement.id
+) AS judged
+GROUP BY rater_id
+"""
+"""Of each rater: judgements, milliseconds at work on all their versions, and the median of a judgement's."""
 
 
 class Median(Aggregate):
@@ -33,10 +49,15 @@ class Median(Aggregate):
 
 @dataclass(frozen=True)
 class Share:
-    """A mean agreement from 0 to 1 over n judgements; None where there are none."""
+    """A mean agreement from 0 to 1 over n items; None where there are none."""
 
     mean: float | None
     n: int
+
+    @property
+    def interval(self) -> list[float] | None:
+        """Its 95 % interval: Wilson's, which depends on mean and n alone."""
+        return None if self.mean is None else share_interval(np.full(self.n, self.mean)).interval
 
     @property
     def few(self) -> bool:
@@ -65,7 +86,7 @@ class Figures:
 
     @property
     def with_self(self) -> Share:
-        """Agreement with the rater's own earlier judgements."""
+        """Agreement with the rater's own earlier judgements under the same instructions."""
         return Share(self.self_mean, self.self_n)
 
 
@@ -116,18 +137,26 @@ def _measure(project: Project) -> dict[int, Figures]:
     judged = Judgement.objects.filter(slot__project=project)
     held = Check.objects.filter(judgement__in=judged)
     gold = held.filter(checks.COUNTING, key__use=AnswerKey.Use.GOLD)
-    again = held.filter(earlier__isnull=False)
+    again = checks.repeats(judged)
     flagged = Flag.objects.filter(revision__judgement__in=judged, revision__number=F("revision__judgement__version"))
     skipped = Skip.objects.filter(slot__project=project)
-    work = {"judged": Count("pk"), "total_ms": Sum("active_ms"), "median_ms": Median("active_ms")}
-    found: dict[int, dict[str, Any]] = {}
+    items = Count("judgement__item", distinct=True)
+    found = _work(project)
     for records, rater, sums in (
-        (current(project), "judgement__rater", work),
-        (gold, "judgement__rater", {"gold_mean": Avg("agreement"), "gold_n": Count("pk")}),
-        (again, "judgement__rater", {"self_mean": Avg("agreement"), "self_n": Count("pk")}),
+        (gold, "judgement__rater", {"gold_mean": Avg("agreement"), "gold_n": items}),
+        (again, "judgement__rater", {"self_mean": Avg("agreement"), "self_n": items}),
         (flagged, "revision__judgement__rater", {"flags": Count("pk")}),
         (skipped, "rater", {"skips": Count("pk")}),
     ):
         for row in records.order_by().values(rater).annotate(**sums):
             found.setdefault(row.pop(rater), {}).update(row)
     return {rater: Figures(**each) for rater, each in found.items()}
+
+
+def _work(project: Project) -> dict[int, dict[str, Any]]:
+    with connection.cursor() as cursor:
+        cursor.execute(WORK, [project.pk])
+        return {
+            rater: {"judged": judged, "total_ms": total, "median_ms": median}
+            for rater, judged, total, median in cursor.fetchall()
+        }

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, Subquery
+from django.db.models.functions import Coalesce
 
-from annotate.models import GuidelineReading, GuidelineVersion, Project, User
+from annotate.models import GuidelineReading, GuidelineVersion, JudgementRevision, Project, User
 
 
 @dataclass(frozen=True)
@@ -71,3 +72,13 @@ def version_in_force(guideline: GuidelineVersion | None, versions: Sequence[int]
     """
     known = bisect_right(versions, guideline.number) if guideline else 0
     return versions[known - 1] if known else 0
+
+
+def known_at(judgement: str, version: str) -> Coalesce:
+    """For a query: the number of the version that the rater of a judgement as it is now had read, 0 for none.
+
+    :param judgement: the path from a row to the judgement's key.
+    :param version: the path to the judgement's version.
+    """
+    revision = JudgementRevision.objects.filter(judgement=OuterRef(judgement), number=OuterRef(version))
+    return Coalesce(Subquery(revision.values("guideline__number")), 0)

@@ -14,9 +14,10 @@ from datetime import timedelta
 from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Now
 
-from annotate.models import AnswerKey, Edit, Judgement, Project, Purpose, Skip, Slot, User
+from annotate.models import AnswerKey, Edit, GuidelineVersion, Judgement, Project, Purpose, Skip, Slot, User
 from annotate.models.judgements import COUNTED
 from annotate.services import ondemand
+from annotate.services.guidelines import known_at
 
 APART = 20
 """Judgements between an item and its repeat, at least, unless a day has passed."""
@@ -63,19 +64,27 @@ def _gold(user: User, found: Slot) -> Slot | None:
 
 
 def _repeat(user: User, found: Slot) -> Slot | None:
-    """An item that the rater judged long enough ago, and only once, with its answers in another order."""
+    """An item that the rater judged long enough ago, and only once, with its answers in another order.
+
+    What they judged before instructions that had to be read is not repeated: under these they may well say otherwise.
+    """
     again = Slot.objects.filter(item=OuterRef("item"), purpose=Purpose.REPEAT, reserved_for=user)
+    since = GuidelineVersion.objects.filter(project=found.project_id, must_read=True, number__gt=OuterRef("known"))
     latest = list(
         Judgement.objects.filter(rater=user, slot__project=found.project_id)
         .annotate(
             repeated=Exists(again),
+            known=known_at("pk", "version"),
+            outdated=Exists(since),
             alike=Q(slot__purpose=found.purpose),
             old=Q(updated_at__lt=Now() - DAY),
         )
         .select_related("item", "slot")
         .order_by("-updated_at")[:LOOK_BACK]
     )
-    fit = [j for back, j in enumerate(latest) if j.alike and not j.repeated and (back >= APART or j.old)]
+    fit = [
+        j for back, j in enumerate(latest) if j.alike and not (j.repeated or j.outdated) and (back >= APART or j.old)
+    ]
     if not fit:
         return None
     judgement = secrets.choice(fit)

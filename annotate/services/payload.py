@@ -17,7 +17,8 @@ does not collect, comes from a page that was opened before the project or the si
 refused with the advice to reload, never passed over.
 
 Two answers are compared by ``ranks`` 1 and 2, or 1 and 1 for equals, or by ``both_bad`` without ranks;
-``strength`` says by how much the better one is better: 1 slightly, 2 clearly, 3 much.
+``strength`` says by how much the better one is better: 1 slightly, 2 clearly, 3 much. ``active_ms`` is the time at work
+since the version that the payload starts from, or since the item was first opened.
 """
 
 from __future__ import annotations

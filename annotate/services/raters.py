@@ -1,7 +1,9 @@
 """How raters fare, in figures: each for themselves, and all for the leads.
 
-Every mean comes with the number of judgements that it is over. Agreement with others is taken over the
-newest shared items only, so that the page of a large project opens as fast as that of a small one.
+Every mean comes with the number of items that it is over and an interval. Two judgements are compared only where they
+were given under the same instructions; small corrections, which nobody has to read, change nothing. Agreement with
+others is taken over the newest shared items only, so that the page of a large project opens as fast as that of a small
+one.
 """
 
 from __future__ import annotations
@@ -12,12 +14,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import combinations
 
-from django.db.models import Avg, Count, QuerySet
+from django.db.models import Avg, Count, QuerySet, Sum
 from django.db.models.functions import Now
 
 from annotate.models import Check, Item, Judgement, JudgementRevision, Membership, Project, Purpose, User
 from annotate.services import checks, figures, places, qualification
 from annotate.services.figures import Figures, Median, Share
+from annotate.services.guidelines import to_be_read, version_in_force
 from annotate.services.qualification import Trial
 
 WEEK = timedelta(days=7)
@@ -33,6 +36,8 @@ class Own:
     this_week: int
     median_ms: float | None
     with_self: Share
+    repeats_apart: int
+    """Repeats that are left out of it, because the instructions had changed."""
     with_gold: Share
     """Over gold items that were revealed."""
 
@@ -56,6 +61,10 @@ class Table:
     rows: list[Row]
     at: datetime | None
     """When their figures were taken; None for just now."""
+    instructions: int
+    """Versions of the instructions that raters had to read."""
+    apart: int
+    """Shared items of which some judgements are not compared, because they were given under other instructions."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +73,13 @@ class SharedItem:
 
     item: Item
     revisions: list[JudgementRevision] = field(default_factory=list)
+    versions: list[int] = field(default_factory=list)
+    """Of the instructions, under which each was given: those in force."""
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether its judgements were given under different instructions."""
+        return len(set(self.versions)) > 1
 
     @property
     def disagreement(self) -> float | None:
@@ -74,14 +90,12 @@ class SharedItem:
 def own(*, user: User, project: Project) -> Own:
     """A rater's own view."""
     judged = Judgement.objects.filter(rater=user, slot__project=project)
-    of_rater = Check.objects.filter(judgement__in=judged)
     return Own(
         judged=judged.count(),
         this_week=judged.filter(created_at__gte=Now() - WEEK).count(),
-        median_ms=figures.current(project)
-        .filter(judgement__rater=user)
-        .aggregate(median=Median("active_ms"))["median"],
-        with_self=_share(of_rater.filter(earlier__isnull=False)),
+        median_ms=judged.annotate(ms=Sum("revisions__active_ms")).aggregate(median=Median("ms"))["median"],
+        with_self=_share(checks.repeats(judged)),
+        repeats_apart=checks.repeats(judged, same_instructions=False).count(),
         with_gold=_share(checks.revealed_gold(user=user, project=project).filter(checks.COUNTING)),
     )
 
@@ -103,7 +117,8 @@ def table(project: Project, shared: Sequence[SharedItem]) -> Table:
         )
         for member in people
     ]
-    return Table(rows, measured.at)
+    apart = sum(item.is_mixed for item in shared)
+    return Table(rows, measured.at, instructions=len(to_be_read(project)), apart=apart)
 
 
 def shared_items(project: Project) -> list[SharedItem]:
@@ -112,22 +127,26 @@ def shared_items(project: Project) -> list[SharedItem]:
     newest = list(second.order_by("-pk").values_list("item", flat=True)[:SHARED])
     items = Item.objects.select_related("prompt", "project").in_bulk(newest)
     found = {pk: SharedItem(items[pk]) for pk in newest}
+    versions = to_be_read(project)
     revisions = figures.current(project).filter(
         judgement__item__in=newest, judgement__slot__number__isnull=False, judgement__rater__kind=User.Kind.HUMAN
     )
-    for revision in (
-        revisions.select_related("judgement__rater").prefetch_related("ranks", "scores").order_by("judgement_id")
-    ):
-        found[revision.judgement.item_id].revisions.append(revision)
-    return [item for item in found.values() if len(item.revisions) > 1]
+    related = revisions.select_related("judgement__rater", "guideline").prefetch_related("ranks", "scores")
+    for revision in related.order_by("judgement_id"):
+        item = found[revision.judgement.item_id]
+        item.revisions.append(revision)
+        item.versions.append(version_in_force(revision.guideline, versions))
+    return [each for each in found.values() if len(each.revisions) > 1]
 
 
 def _with_others(shared: Iterable[SharedItem]) -> dict[int, Share]:
-    """Each rater's mean agreement with each other one on each item, over the items."""
+    """Each rater's mean agreement with each other one under the same instructions on each item, over the items."""
     by_rater: dict[int, list[float]] = defaultdict(list)
     for item in shared:
         on_item: dict[int, list[float]] = defaultdict(list)
-        for first, second in combinations(item.revisions, 2):
+        for (first, version), (second, other) in combinations(zip(item.revisions, item.versions, strict=True), 2):
+            if version != other:
+                continue
             found = places.agreement(first, second)
             if found is not None:
                 on_item[first.judgement.rater_id].append(found)
@@ -138,7 +157,7 @@ def _with_others(shared: Iterable[SharedItem]) -> dict[int, Share]:
 
 
 def _share(found: QuerySet[Check]) -> Share:
-    return Share(**found.aggregate(mean=Avg("agreement"), n=Count("pk")))
+    return Share(**found.aggregate(mean=Avg("agreement"), n=Count("judgement__item", distinct=True)))
 
 
 def _trial(member: Membership, project: Project) -> Trial | None:

@@ -9,9 +9,11 @@ from typing import Any
 from annotate.formats.writing.ranking import Ranking
 from annotate.models import JudgementRevision, Snapshot
 from annotate.services.aggregation import order_of
+from annotate.services.guidelines import to_be_read, version_in_force
 from annotate.services.recipe import Recipe
 from annotate.services.rows import by_item
 from annotate.stats.agreement import agreement
+from annotate.stats.intervals import clustered_share
 
 
 class Statistics:
@@ -71,16 +73,34 @@ class Statistics:
 
 
 def agreement_within(snapshot: Snapshot, recipe: Recipe) -> dict[str, Any]:
-    """Mean agreement of two raters on an item that both judged, and how many such pairs there are."""
-    total, count = 0.0, 0
+    """Mean agreement of two raters on an item that both judged under the same instructions.
+
+    :returns: the ``mean`` over such ``pairs`` of judgements, its 95 % ``interval`` over their ``items``, None where
+        there are fewer than two, and how many pairs are left ``apart``, since the instructions had changed.
+    """
+    values: list[float] = []
+    items: list[int] = []
+    apart, versions = 0, to_be_read(snapshot.project)
     revisions = JudgementRevision.objects.filter(snapshotrevision__snapshot=snapshot)
     for all_said in by_item(revisions, recipe, Counter()):
         for first, second in combinations(all_said, 2):
+            under, before = (version_in_force(said.revision.guideline, versions) for said in (first, second))
+            if under != before:
+                apart += 1
+                continue
             answers = sorted(first.answers)
             rows = [[float(order_of(said).get(pk, "nan")) for pk in answers] for said in (first, second)]
             if (value := agreement(*rows)) is not None:
-                total, count = total + value, count + 1
-    return {"mean": _share(total, count), "pairs": count}
+                values.append(value)
+                items.append(first.revision.judgement.item_id)
+    found = clustered_share(values, items)
+    return {
+        "mean": found.value,
+        "interval": found.interval,
+        "pairs": len(values),
+        "items": len(set(items)),
+        "apart": apart,
+    }
 
 
 def _share(part: float, whole: int) -> float | None:

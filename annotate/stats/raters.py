@@ -5,7 +5,8 @@ Whose judgements go in is the caller's: people, AI judges and the simulated rate
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
@@ -37,8 +38,7 @@ class Choices:
     """int [n], 0 where the pair's first answer won, however it was shown, 1 for a tie, 2 where the second one did."""
     shown_first: ArrayLike
     """int [n], 0 where the pair's first answer was shown first, 2 where the second one was."""
-    active_ms: ArrayLike
-    """float [n], milliseconds at work on the item of the pair."""
+    _: KW_ONLY
     items: ArrayLike | None = None
     """int [n], names of what a rater judges at once; by default each pair is by itself. Its pairs are not independent
     of each other, so that intervals are over items."""
@@ -49,7 +49,7 @@ class Rater:
     """One rater's row of the table."""
 
     judged: int
-    """Items."""
+    """Items, whether pairs came of them or not."""
     agreement: Estimate | Undefined
     """Mean share of other raters' judgements of the same pair that say the same, over items judged with others."""
     reliability: Estimate | Undefined
@@ -58,31 +58,35 @@ class Rater:
     position_bias: Estimate | Undefined
     """Share of choices for what was shown first, ties being ½."""
     active_ms: Estimate | Undefined
-    """The median."""
+    """The median over all items judged."""
     drift: Estimate | Undefined
     """Agreement in the later half of the items judged with others, less that in the earlier half."""
 
 
-def rater_table(choices: Choices, *, raters: int) -> list[Rater]:
-    """A row for each rater's number, 0 to ``raters`` − 1."""
+def rater_table(choices: Choices, *, active_ms: Sequence[ArrayLike]) -> list[Rater]:
+    """A row for each rater, by number.
+
+    :param active_ms: of each rater, float [m], milliseconds at work on each item that they judged, also where it gave
+        no pairs, such as one that was only edited.
+    """
     pair, rater, outcome = (np.asarray(v, dtype=np.int64) for v in (choices.pairs, choices.raters, choices.outcomes))
-    shown, active = np.asarray(choices.shown_first), np.asarray(choices.active_ms, dtype=np.float64)
+    shown = np.asarray(choices.shown_first)
     item = pair if choices.items is None else np.asarray(choices.items)
     alike = agreement_with_others(pair, outcome)
     right = _probably_right(pair, rater, outcome)
     first_preferred = np.where(outcome == 1, 0.5, outcome == shown)
     rows = []
-    for number in range(raters):
+    for number, times in enumerate(active_ms):
         own = rater == number
         shared = own & ~np.isnan(alike)
         by_item = _by_item(alike[shared], item[shared])
         rows.append(
             Rater(
-                judged=len(np.unique(item[own])),
+                judged=np.asarray(times).size,
                 agreement=_share(by_item),
                 reliability=_reliability(right, shared, item, own),
                 position_bias=position_bias(_by_item(first_preferred[own], item[own])),
-                active_ms=median_interval(_by_item(active[own], item[own])),
+                active_ms=median_interval(times),
                 drift=drift(by_item),
             )
         )

@@ -11,6 +11,7 @@ from django.db.models.functions import Now
 from annotate.models import AnswerKey, Check, Contest, Item, Judgement, Lease, Membership, Project, Purpose, Slot, User
 from annotate.services import checks, contests, keys, ondemand
 from annotate.services.claiming import claim
+from annotate.services.guidelines import mark_read, publish
 from annotate.services.judging import submit
 from tests.annotate.factory import World, user
 
@@ -27,6 +28,22 @@ def answer(slot: Slot, places: Sequence[int | None] = RIGHT, **more: object) -> 
     made = submit(user=slot.rater, slot=slot, uuid=uuid.uuid4(), raw={"ranks": ranks, **more}).judgement
     assert made is not None
     return made
+
+
+def change(judgement: Judgement, places: Sequence[int | None], **more: object) -> None:
+    """Judge an item anew that was judged."""
+    order = sorted(judgement.item.completions.values_list("pk", flat=True))
+    raw = {"ranks": {str(pk): place for pk, place in zip(order, places, strict=False) if place}, **more}
+    slot = Slot.objects.get(pk=judgement.slot_id)
+    submit(user=judgement.rater, slot=slot, uuid=uuid.uuid4(), raw=raw, version=judgement.version)
+    judgement.refresh_from_db()
+
+
+def new_instructions(stage: World, *, must_read: bool = True) -> None:
+    """Another version of the instructions, which all members have read."""
+    version = publish(project=stage.project, text="Be brief.", translations={}, must_read=must_read, actor=stage.alice)
+    for membership in stage.project.memberships.select_related("user"):
+        mark_read(user=membership.user, guideline=version)
 
 
 def answer_next(rater: User, project: Project, places: Sequence[int | None] = RIGHT, **more: object) -> Judgement:

@@ -15,7 +15,7 @@ from annotate.services import adjudication, disagreements, keys, places, raters
 from annotate.services.claiming import claim, skip
 from annotate.services.figures import Share
 from tests.annotate.factory import World, collect_items, world
-from tests.annotate.keyed import RIGHT, WRONG, answer, answer_next, make_key, member
+from tests.annotate.keyed import RIGHT, WRONG, answer, answer_next, change, make_key, member, new_instructions
 
 pytestmark = pytest.mark.django_db
 
@@ -158,6 +158,33 @@ def test_the_table_of_raters_holds_each_figure_with_its_number() -> None:
     assert rows["alice"].with_others == Share(None, 0)
     make_key(stage, "gold")
     assert places.disagreement(adjudication.judged(Item.objects.order_by("pk")[1])) == pytest.approx(1 / 6)
+
+
+def test_raters_are_compared_only_where_they_judged_under_the_same_instructions(client: Client) -> None:
+    stage = world(prompts=2, overlap=2)
+    collect_items(stage)
+    carol = member(stage, "carol")
+    old = [answer_next(stage.bob, stage.project, RIGHT) for _n in range(2)]
+    answer_next(carol, stage.project, RIGHT)
+    new_instructions(stage)
+    answer_next(carol, stage.project, WRONG)
+
+    def with_others() -> list[Share]:
+        table = raters.table(stage.project, raters.shared_items(stage.project))
+        return [row.with_others for row in table.rows if row.membership.user in (stage.bob, carol)]
+
+    def page() -> str:
+        return re.sub(r"\s+", " ", client.get(reverse("quality", args=["garden"])).content.decode())
+
+    client.force_login(stage.alice)
+    assert with_others() == [Share(1.0, 1)] * 2
+    assert "Of the newest items that several people judged, that concerns 1." in page()
+    assert page().count("under different instructions") == 1  # in the list of disagreements
+    (apart,) = [item.item for item in raters.shared_items(stage.project) if item.is_mixed]
+    change(next(judgement for judgement in old if judgement.item == apart), RIGHT)
+    assert with_others() == [Share(0.5, 2)] * 2
+    assert "that concerns" not in page()
+    assert "The instructions were changed" in page()
 
 
 @pytest.mark.django_db(transaction=True)

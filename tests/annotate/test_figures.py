@@ -10,12 +10,12 @@ from django.urls import reverse
 from django.utils import timezone
 
 from annotate.models import Purpose, RaterFigures
-from annotate.services import figures, standing
+from annotate.services import figures, raters, standing
 from annotate.services.claiming import claim, skip
 from annotate.services.figures import Figures
 from annotate.tasks import count
 from tests.annotate.factory import World, collect_items, world
-from tests.annotate.keyed import WRONG, answer, answer_next, handed, make_key
+from tests.annotate.keyed import RIGHT, WRONG, answer, answer_next, change, handed, make_key
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -80,3 +80,12 @@ def test_measuring_that_took_two_seconds_is_repeated_after_two_hundred(large: Wo
 def test_the_figures_of_a_large_project_are_looked_up_by_one_query(large: World, django_assert_num_queries) -> None:
     with django_assert_num_queries(1):
         figures.of(large.project)
+
+
+def test_the_time_at_a_judgement_is_that_at_all_its_versions(stage: World) -> None:
+    careful = answer_next(stage.bob, stage.project, RIGHT, active_ms=90_000)
+    change(careful, WRONG, active_ms=3_000)
+    change(careful, RIGHT, active_ms=2_000)
+    bob = figures.of(stage.project).by_rater[stage.bob.pk]
+    assert (bob.judged, bob.total_ms, bob.median_ms) == (3, 80_000 + 95_000, 60_000)  # of 20, 60 and 95 s
+    assert raters.own(user=stage.bob, project=stage.project).median_ms == 60_000

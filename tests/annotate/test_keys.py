@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
-
 import pytest
 from django.test import Client
 from django.urls import reverse
@@ -11,9 +9,18 @@ from django.urls import reverse
 from annotate.models import AnswerKey, Check, Contest, Judgement, Purpose, Slot
 from annotate.services import Refused, checks, contests, keys, raters
 from annotate.services.figures import Share
-from annotate.services.judging import submit
 from tests.annotate.factory import World, collect_items, world
-from tests.annotate.keyed import RIGHT, WRONG, answer, answer_next, checked, handed, make_key, member
+from tests.annotate.keyed import (
+    RIGHT,
+    WRONG,
+    answer,
+    answer_next,
+    change,
+    checked,
+    handed,
+    make_key,
+    member,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -23,12 +30,6 @@ def stage() -> World:
     made = world(prompts=6)
     collect_items(made)
     return made
-
-
-def change(judgement: Judgement, places: tuple[int, ...]) -> None:
-    order = sorted(judgement.item.completions.values_list("pk", flat=True))
-    raw = {"ranks": {str(pk): place for pk, place in zip(order, places, strict=True)}}
-    submit(user=judgement.rater, slot=judgement.slot, uuid=uuid.uuid4(), raw=raw, version=judgement.version)
 
 
 @pytest.mark.parametrize(
@@ -88,15 +89,6 @@ def test_a_check_follows_the_judgement_until_the_key_is_shown_and_then_it_stands
     judgement.refresh_from_db()
     assert judgement.version == 2
     assert checks.reveal(user=stage.bob, project=stage.project) == 0
-
-
-def test_a_repeat_is_compared_with_what_the_rater_said_before(stage: World) -> None:
-    first = answer_next(stage.bob, stage.project, (1, 2, 3, 4))
-    again = answer(handed(first.item, Purpose.REPEAT, stage.bob), (1, 2, 4, 3))
-    check = Check.objects.get(judgement=again)
-    assert (check.earlier, check.agreement) == (first, pytest.approx(5 / 6))
-    with_self = raters.own(user=stage.bob, project=stage.project).with_self
-    assert (with_self.mean, with_self.n, with_self.few) == (pytest.approx(5 / 6), 1, True)
 
 
 def test_an_item_has_one_active_key_of_a_use_and_a_retired_one_is_replaced_and_compared_again(stage: World) -> None:

@@ -23,7 +23,7 @@ from annotate.services.claiming import claim, shown_order, skip
 from annotate.services.offers import why_none
 from annotate.services.standing import standing
 from tests.annotate.factory import World, collect_items, world
-from tests.annotate.keyed import answer, answer_next, make_key, member
+from tests.annotate.keyed import answer, answer_next, change, make_key, member, new_instructions
 from tests.annotate.lineage import turn
 
 pytestmark = pytest.mark.django_db
@@ -127,6 +127,20 @@ def test_a_repeat_comes_after_twenty_judgements_or_a_day_once_and_in_another_ord
     found = {answer_next(stage.bob, stage.project).item for _n in range(2)}
     assert third.item in found
     assert first.item not in found
+
+
+def test_what_was_judged_under_other_instructions_is_not_repeated(stage: World, drawn: list[float]) -> None:
+    for _n in range(22):
+        answer_next(stage.bob, stage.project)
+    new_instructions(stage, must_read=False)
+    drawn[0] = REPEAT
+    assert answer_next(stage.bob, stage.project).slot.purpose == Purpose.REPEAT  # a small correction
+    new_instructions(stage)
+    assert answer_next(stage.bob, stage.project).slot.purpose == Purpose.COLLECT
+    thought_over = Judgement.objects.filter(rater=stage.bob).order_by("pk")[10]
+    change(thought_over, (1, 2, 3, 4))
+    Judgement.objects.filter(pk=thought_over.pk).update(updated_at=Now() - timedelta(days=2))
+    assert answer_next(stage.bob, stage.project).item == thought_over.item
 
 
 def test_without_rates_nothing_more_is_asked_of_the_database(stage: World) -> None:

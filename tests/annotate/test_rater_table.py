@@ -32,9 +32,8 @@ def test_a_rater_s_row_has_agreement_place_and_time():
         raters=[0, 1, 0, 1, 0, 1],
         outcomes=[0, 0, 2, 0, 1, 1],
         shown_first=[0, 2, 2, 0, 0, 0],
-        active_ms=[1000, 9000, 3000, 9000, 2000, 9000],
     )
-    one, other, nobody = rater_table(choices, raters=3)
+    one, other, nobody = rater_table(choices, active_ms=[[1000, 3000, 2000], [9000] * 3, []])
     assert (one.judged, one.active_ms) == (3, Estimate(2000, None, None, 3))
     assert (one.agreement.value, one.agreement.n) == (pytest.approx(2 / 3), 3)
     assert one.position_bias.value == pytest.approx((1 + 1 + 0.5) / 3)
@@ -47,9 +46,16 @@ def test_a_rater_s_row_has_agreement_place_and_time():
     assert nobody.agreement == Undefined(Reason.NO_OVERLAP)
 
 
+def test_items_that_gave_no_pairs_are_judged_and_took_their_time():
+    nothing = Choices(pairs=[], raters=[], outcomes=[], shown_first=[], items=[])
+    (row,) = rater_table(nothing, active_ms=[[1000, 5000, 3000]])
+    assert (row.judged, row.active_ms) == (3, Estimate(3000, None, None, 3))
+    assert row.position_bias == Undefined(Reason.NO_DATA)
+
+
 def test_a_rater_alone_has_no_agreement_and_no_reliability():
-    choices = Choices(pairs=[0, 1], raters=[0, 0], outcomes=[0, 2], shown_first=[0, 0], active_ms=[1, 1])
-    (row,) = rater_table(choices, raters=1)
+    choices = Choices(pairs=[0, 1], raters=[0, 0], outcomes=[0, 2], shown_first=[0, 0])
+    (row,) = rater_table(choices, active_ms=[[1, 1]])
     assert row.agreement == Undefined(Reason.NO_OVERLAP)
     assert row.reliability == Undefined(Reason.ONE_RATER, 2)
     assert row.position_bias.value == 0.5
@@ -73,7 +79,7 @@ def test_who_begins_to_guess_drifts_down():
     right = draw.integers(2, size=200)[pairs] * 2
     guessing = (raters == 2) & (pairs >= 100)
     outcomes = np.where(guessing, draw.integers(2, size=600) * 2, right)
-    rows = rater_table(Choices(pairs, raters, outcomes, np.zeros(600), np.ones(600)), raters=3)
+    rows = rater_table(Choices(pairs, raters, outcomes, np.zeros(600)), active_ms=[np.ones(200)] * 3)
     assert rows[2].drift.high < 0
     assert rows[2].drift.value == pytest.approx(-0.5, abs=0.15)
     assert rows[2].reliability.value == pytest.approx(0.75, abs=0.06)
@@ -86,8 +92,8 @@ def test_pairs_of_one_item_count_as_one():
     pairs, items = np.repeat(np.arange(6), 2), np.repeat([7, 9], 6)
     outcomes = [0, 0, 2, 2, 1, 1, 0, 0, 0, 2, 2, 0]
     shown = [0, 0, 2, 2, 0, 0, 0, 0, 2, 2, 0, 0]
-    choices = Choices(pairs, np.tile([0, 1], 6), outcomes, shown, np.repeat([1000, 4000], 6), items)
-    one, other = rater_table(choices, raters=2)
+    choices = Choices(pairs, np.tile([0, 1], 6), outcomes, shown, items=items)
+    one, other = rater_table(choices, active_ms=[[1000, 4000]] * 2)
     assert (one.judged, one.agreement.n, one.position_bias.n, one.reliability.n) == (2, 2, 2, 2)
     assert one.agreement.value == other.agreement.value == pytest.approx((1 + 1 / 3) / 2)
     assert one.position_bias.value == pytest.approx(((1 + 1 + 0.5) / 3 + (1 + 0 + 0) / 3) / 2)
@@ -98,16 +104,16 @@ def test_who_always_takes_the_first_is_seen_to():
     draw = np.random.default_rng(1)
     shown = draw.integers(2, size=80) * 2
     outcomes = np.where(np.arange(80) % 2 == 0, shown, draw.integers(2, size=80) * 2)
-    choices = Choices(np.repeat(np.arange(40), 2), np.tile([0, 1], 40), outcomes, shown, np.ones(80))
-    always, fair = rater_table(choices, raters=2)
+    choices = Choices(np.repeat(np.arange(40), 2), np.tile([0, 1], 40), outcomes, shown)
+    always, fair = rater_table(choices, active_ms=[np.ones(40)] * 2)
     assert (always.position_bias.value, always.position_bias.high) == (1, 1)
     assert always.position_bias.low > 0.5
     assert fair.position_bias.low < 0.5 < fair.position_bias.high
 
 
 def test_where_all_say_the_same_reliability_is_explained_and_the_rest_stands():
-    choices = Choices(np.repeat(np.arange(5), 2), np.tile([0, 1], 5), np.ones(10), np.zeros(10), np.ones(10))
-    one, _other = rater_table(choices, raters=2)
+    choices = Choices(np.repeat(np.arange(5), 2), np.tile([0, 1], 5), np.ones(10), np.zeros(10))
+    one, _other = rater_table(choices, active_ms=[np.ones(5)] * 2)
     assert one.reliability == Undefined(Reason.NO_VARIATION, 10)
     assert (one.agreement.value, one.position_bias.value) == (1, 0.5)
 

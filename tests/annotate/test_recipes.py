@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 import uuid
 from typing import Any
 
 import pytest
 from django.db import DatabaseError, transaction
+from django.test import Client
+from django.urls import reverse
 
 from annotate.models import (
     Completion,
@@ -17,6 +20,7 @@ from annotate.models import (
     Snapshot,
 )
 from annotate.services import Refused
+from annotate.services.card import card
 from annotate.services.differences import difference
 from annotate.services.judging import submit
 from annotate.services.looking import look
@@ -24,7 +28,8 @@ from annotate.services.recipe import Recipe, parse_recipe, recipe_of
 from annotate.services.rows import rankings
 from annotate.services.snapshots import content_sha256, create_snapshot
 from tests.annotate.factory import World
-from tests.annotate.judged import by_three, frozen, ids_of, judge, judged_world, pair, ranked, ranks, shown
+from tests.annotate.judged import by_three, frozen, ids_of, judge, judged_world, member, pair, ranked, ranks, shown
+from tests.annotate.keyed import new_instructions
 
 pytestmark = pytest.mark.django_db
 
@@ -125,9 +130,33 @@ def test_a_snapshot_counts_what_its_card_tells(three: World) -> None:
     counts = create_snapshot(project=three.project, actor=None).counts
     assert counts["raters"] == {"human": 3}
     assert counts["guidelines"] == {"1": 3}
-    # Pairs of raters: Bob and Dora agree on 3 of 3 pairs, Eve with neither on any.
-    assert counts["agreement"] == {"mean": pytest.approx(1 / 3), "pairs": 3}
+    # Pairs of raters: Bob and Dora agree on 3 of 3 pairs, Eve with neither on any; of one item nothing says more.
+    of_one_item = {"mean": pytest.approx(1 / 3), "interval": None, "pairs": 3, "items": 1, "apart": 0}
+    assert counts["agreement"] == of_one_item
     assert counts["first_preferred"]["pairs"] == 3 + 3 + 6
+
+
+def test_the_agreement_in_a_snapshot_has_an_interval_over_items_and_is_under_the_same_instructions(
+    client: Client, stage: World
+) -> None:
+    dora, eve = member(stage, "dora"), member(stage, "eve")
+    for split, places in (("train", (1, 2, 3, 4)), ("dev", (4, 3, 2, 1)), ("test", (1, 2, 4, 3))):
+        ids = ids_of(stage, split)
+        judge(stage, ranks(ids, 1, 2, 3, 4), split=split)
+        judge(stage, ranks(ids, *places), rater=dora, split=split)
+    new_instructions(stage)
+    judge(stage, ranks(ids_of(stage), 4, 3, 2, 1), rater=eve)
+    snapshot = create_snapshot(project=stage.project, actor=stage.alice)
+    found = dict(snapshot.counts["agreement"])
+    low, high = found.pop("interval")
+    assert found == {"mean": pytest.approx((1 + 0 + 5 / 6) / 3), "pairs": 3, "items": 3, "apart": 2}
+    assert 0 <= low < found["mean"] < high <= 1
+    assert f"0.611 (95 % interval over items {low:.3f} to {high:.3f}), mean over n = 3 pairs" in card(snapshot)
+    assert "; 2 pairs under different instructions are left out" in card(snapshot)
+    client.force_login(stage.alice)
+    html = re.sub(r"\s+", " ", client.get(reverse("snapshot", args=["garden", snapshot.pk])).content.decode())
+    assert f'61.1% <span class="soft">({low:.1%} – {high:.1%} · n = 3)</span>' in html
+    assert "left out, since the instructions had changed: 2" in html
 
 
 @pytest.mark.parametrize("aggregation", ["every rater", "majority", "reliability"])

@@ -16,7 +16,7 @@ from annotate.services.claiming import claim
 from annotate.services.guidelines import mark_read, publish
 from annotate.services.simulate import judge_everything
 from tests.annotate.factory import World, collect_items, world
-from tests.annotate.keyed import answer, answer_next, member
+from tests.annotate.keyed import answer, answer_next, change, member
 
 pytestmark = pytest.mark.django_db
 
@@ -95,6 +95,22 @@ def test_figures_are_those_of_a_hand_calculation(client: Client) -> None:
     assert "75.0%" in html
     assert "n = 8" in html
     assert html.count("There are too few judgements to tell.") == 2  # of drift
+
+
+def test_judged_and_usual_time_are_of_all_judgements_and_all_their_versions(client: Client) -> None:
+    stage = pairs()
+    for turn in range(3):
+        slot = claim(user=stage.bob, project=stage.project)
+        assert slot is not None
+        edits = {str(pk): f"A clearer wording {turn}." for pk in slot.shown}
+        answer(slot, (), edits=edits, active_ms=1000 * (turn + 1))
+    careful = answer_next(stage.bob, stage.project, (1, 2), active_ms=90_000)
+    change(careful, (2, 1), active_ms=3_000)
+    bob = found(stage)["raters"][str(stage.bob.pk)]
+    # Of 1, 2, 3 and 93 s; only the last item has an order.
+    assert (bob["judged"], bob["active_ms"]["value"], bob["active_ms"]["n"]) == (4, 2500, 4)
+    assert bob["position_bias"]["n"] == 1
+    assert "Over 4 judgements" in show(client, stage)
 
 
 def test_one_rater_is_explained(client: Client) -> None:

@@ -75,6 +75,9 @@ export class Item {
     this.keeper.forget();
     this.version = version;
     this.keeper = this.#keeper();
+    // Tabs hand drafts on with their time: what went by until now may be in that version.
+    this.clock.stop();
+    this.clock = new Clock();
   }
 
   /** Put another answer in the place of what is on the form. */
