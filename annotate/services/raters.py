@@ -131,7 +131,7 @@ def shared_items(project: Project) -> list[SharedItem]:
     revisions = figures.current(project).filter(
         judgement__item__in=newest, judgement__slot__number__isnull=False, judgement__rater__kind=User.Kind.HUMAN
     )
-    related = revisions.select_related("judgement__rater", "guideline").prefetch_related("ranks", "scores")
+    related = revisions.select_related("judgement__rater").prefetch_related("guideline", "ranks", "scores")
     for revision in related.order_by("judgement_id"):
         item = found[revision.judgement.item_id]
         item.revisions.append(revision)
