@@ -72,9 +72,9 @@ def _repeat(user: User, found: Slot) -> Slot | None:
     since = GuidelineVersion.objects.filter(project=found.project_id, must_read=True, number__gt=OuterRef("known"))
     latest = list(
         Judgement.objects.filter(rater=user, slot__project=found.project_id)
+        .alias(known=known_at("pk", "version"))
         .annotate(
             repeated=Exists(again),
-            known=known_at("pk", "version"),
             outdated=Exists(since),
             alike=Q(slot__purpose=found.purpose),
             old=Q(updated_at__lt=Now() - DAY),
