@@ -17,7 +17,7 @@ from annotate.models import Completion, Generation, RewardModel, Signal, Split, 
 from annotate.services.comparison import Comparison, compare
 from annotate.services.measure import last_kl
 from annotate.services.scorers import scorers
-from annotate.stats.estimate import Estimate, Undefined
+from annotate.stats.estimate import ANYTHING, NOT_NEGATIVE, SHARE, Bounds, Estimate, Undefined
 from annotate.stats.intervals import mean_interval
 
 KL_BUDGET = 1.5
@@ -101,16 +101,16 @@ def report(generation: Generation, *, kind: str = User.Kind.HUMAN) -> Report:
     reward = _beside(generation, _scores(generation, first) if first else {})
     disagreement = _beside(generation, _gap(generation, first, other) if first and other else {})
     ended = Avg(Case(When(finish_reason="stop", then=Value(1.0)), default=Value(0.0), output_field=FloatField()))
-    length = _beside(generation, _means(answers, "prompt", "generation", Avg("token_count")))
-    end_rate = _beside(generation, _means(answers, "prompt", "generation", ended))
+    length = _beside(generation, _means(answers, "prompt", "generation", Avg("token_count")), NOT_NEGATIVE)
+    end_rate = _beside(generation, _means(answers, "prompt", "generation", ended), SHARE)
     kl, budget = _kl(generation)
     comparison = latest_comparison(generation, kind=kind)
     return Report(
         generation=generation,
         reward_model=first,
         other_model=other,
-        reward=_judged(reward, reward.change.low is not None and reward.change.low > 0),
-        disagreement=_judged(disagreement, not (disagreement.change.low is not None and disagreement.change.low > 0)),
+        reward=_judged(reward, _rises(reward)),
+        disagreement=_judged(disagreement, _rises(disagreement, wanted=False)),
         length=_judged(length, _is_near(length)),
         end_rate=_judged(end_rate, (end_rate.change.value or 0) >= -END_RATE_FALL),
         kl=kl,
@@ -186,23 +186,29 @@ def _gap(generation: Generation, first: RewardModel, other: RewardModel) -> ByPr
     return {of: {prompt: sum(v) / len(v) for prompt, v in by_prompt.items()} for of, by_prompt in gaps.items()}
 
 
-def _beside(generation: Generation, means: ByPrompt) -> Beside:
+def _beside(generation: Generation, means: ByPrompt, bounds: Bounds = ANYTHING) -> Beside:
     assert generation.parent_id is not None
     older, newer = means.get(generation.parent_id, {}), means.get(generation.pk, {})
     both = sorted(older.keys() & newer.keys())
 
-    def over(values: Iterable[float]) -> Estimate | Undefined:
-        return mean_interval(list(values))
+    def over(values: Iterable[float], bounds: Bounds = bounds) -> Estimate | Undefined:
+        return mean_interval(list(values), bounds=bounds)
 
     return Beside(
         over(older[prompt] for prompt in both),
         over(newer[prompt] for prompt in both),
-        over(newer[prompt] - older[prompt] for prompt in both),
+        over((newer[prompt] - older[prompt] for prompt in both), (bounds[0] - bounds[1], bounds[1] - bounds[0])),
         None,
     )
 
 
-def _judged(measured: Beside, passed: bool) -> Beside:
+def _rises(measured: Beside, *, wanted: bool = True) -> bool | None:
+    """Whether it surely rises where that is wanted, or does not surely rise where it is not; None without interval."""
+    low = measured.change.low
+    return None if low is None else (low > 0) == wanted
+
+
+def _judged(measured: Beside, passed: bool | None) -> Beside:
     known = measured.change.value is not None
     return Beside(measured.older, measured.newer, measured.change, passed if known else None)
 
