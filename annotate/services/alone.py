@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from django.db.models import Avg, F, Q, Sum
 
-from annotate.models import Completion, Project, Purpose, Score, Signal, Split
+from annotate.models import Project, Purpose, Score, Signal, Split
+from annotate.services.evaluated import newest
 from annotate.services.guidelines import to_be_read
 from annotate.stats.estimate import NOT_NEGATIVE, Bounds, Estimate, Undefined
 from annotate.stats.intervals import mean_interval
@@ -72,12 +73,7 @@ def rewards(project: Project) -> tuple[int | None, dict[int, Value]]:
 
     :returns: the model's number as well; None where none scored any.
     """
-    signals = Signal.objects.filter(
-        project=project,
-        reward_model__isnull=False,
-        completion__prompt__split=Split.TEST,
-        completion__run__kind="evaluate",
-    )
+    signals = Signal.objects.filter(project=project, reward_model__isnull=False, completion__in=newest(project))
     columns = ("reward_model__number", "completion__generation__number", "completion__prompt")
     means = list(signals.order_by().values_list(*columns).annotate(mean=Avg("value")))
     scored = Counter(model for model, _number in {(model, number) for model, number, *_ in means})
@@ -96,13 +92,7 @@ def perplexities(project: Project) -> dict[int, Value]:
 
     e to the mean over prompts of the negative log-probability of a token, at the temperature of the sampling.
     """
-    answers = Completion.objects.filter(
-        generation__project=project,
-        prompt__split=Split.TEST,
-        run__kind="evaluate",
-        sum_logprob__isnull=False,
-        token_count__gt=0,
-    )
+    answers = newest(project).filter(sum_logprob__isnull=False, token_count__gt=0)
     columns = ("generation__number", "prompt")
     sums = answers.order_by().values_list(*columns).annotate(logprob=Sum("sum_logprob"), tokens=Sum("token_count"))
     by_number: dict[int, list[float]] = defaultdict(list)
@@ -121,9 +111,7 @@ def _raised(found: Value) -> Value:
 
 def task_metrics(project: Project) -> dict[int, dict[str, Value]]:
     """How near each generation's first answers to test prompts come to the references, where there are any."""
-    answers = Completion.objects.filter(
-        generation__project=project, prompt__split=Split.TEST, run__kind="evaluate", prompt__reference__isnull=False
-    )
+    answers = newest(project).filter(prompt__reference__isnull=False)
     first = answers.order_by("generation__number", "prompt", "sample").distinct("generation__number", "prompt")
     by_number: dict[int, list[tuple[str, str | None]]] = defaultdict(list)
     for number, text, reference in first.values_list("generation__number", "text", "prompt__reference"):

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from django.db.models import Q
 
-from annotate.models import Evaluation, GuidelineVersion, JudgementRevision, Purpose, Skip, Slot, User
-from annotate.services.measure import outcome_of
-from annotate.services.ondemand import counted_revisions
+from annotate.models import Evaluation, GuidelineVersion, JudgementRevision, Membership, Skip, Slot, User
+from annotate.services.measure import outcome_of, votes
 from annotate.simulated import count_words
 from annotate.stats.bradley_terry import Strengths, strengths_beside_style, style_difference
 from annotate.stats.estimate import Estimate, Reason, Undefined
@@ -56,7 +55,12 @@ class Comparison:
     @property
     def is_complete(self) -> bool:
         """Whether the planned number is in, but for prompts that nobody judges any more."""
-        return len(self.outcomes) > 0 and len(self.outcomes) + self.passed_over >= self.evaluation.planned
+        return len(self.outcomes) + self.passed_over >= self.evaluation.planned
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left to judge, of prompts that were drawn later neither."""
+        return len(self.outcomes) + self.passed_over >= max(self.evaluation.planned, self.drawn)
 
     @property
     def waiting(self) -> int:
@@ -105,7 +109,7 @@ def compare(evaluation: Evaluation, *, kind: str = User.Kind.HUMAN) -> Compariso
     """
     pool = set(evaluation.pool.values_list("rater", flat=True)) if kind == User.Kind.HUMAN else None
     revisions = list(
-        counted_revisions(purpose=Purpose.EVALUATE, kinds=(kind,))
+        votes(kinds=(kind,))
         .filter(judgement__item__evaluation=evaluation)
         .select_related("judgement__rater", "guideline")
         .prefetch_related("judgement__item__completions", "ranks")
@@ -117,7 +121,7 @@ def compare(evaluation: Evaluation, *, kind: str = User.Kind.HUMAN) -> Compariso
     for pair in _pairs(counted, evaluation):
         by_item[pair.item].append(pair)
     drawn = list(evaluation.items.order_by("pk").values_list("pk", flat=True))
-    left = _still_open(evaluation, pool)
+    left = _still_open(evaluation, pool and pool & _members(evaluation))
     first_open = next((place for place, item in enumerate(drawn) if item in left), len(drawn))
     inside_items = [item for item in drawn[:first_open] if item in by_item]
     return Comparison(
@@ -133,8 +137,11 @@ def compare(evaluation: Evaluation, *, kind: str = User.Kind.HUMAN) -> Compariso
 
 
 def may_see(*, evaluation: Evaluation, comparison: Comparison, user: User) -> bool:
-    """Whether the result may be shown to somebody: to those who judge only once the planned number is in."""
-    return comparison.is_complete or not evaluation.pool.filter(rater=user).exists()
+    """Whether a result may be shown to somebody, anybody's: to those who judge only once nothing is left to judge.
+
+    :param comparison: by people; what a program says of the same pairs would tell them, too.
+    """
+    return comparison.is_over or not evaluation.pool.filter(rater=user).exists()
 
 
 def _pairs(revisions: Iterable[JudgementRevision], evaluation: Evaluation) -> Iterable[Pair]:
@@ -161,6 +168,12 @@ def _is_under(revision: JudgementRevision, planned: GuidelineVersion | None, unt
         return revision.guideline is planned
     number = revision.guideline.number
     return number >= planned.number and (until is None or number < until)
+
+
+def _members(evaluation: Evaluation) -> set[int]:
+    """Who can still judge in the project."""
+    members = Membership.objects.filter(project=evaluation.project_id, user__is_active=True)
+    return set(members.values_list("user", flat=True))
 
 
 def _still_open(evaluation: Evaluation, pool: set[int] | None) -> set[int]:

@@ -13,8 +13,9 @@ from typing import Any
 
 from django.db.models import Avg, Case, FloatField, QuerySet, Value, When
 
-from annotate.models import Completion, Generation, RewardModel, Signal, Split, User
+from annotate.models import Completion, Generation, RewardModel, Signal, User
 from annotate.services.comparison import Comparison, compare
+from annotate.services.evaluated import beside_parent
 from annotate.services.measure import last_kl
 from annotate.services.scorers import scorers
 from annotate.stats.estimate import ANYTHING, NOT_NEGATIVE, SHARE, Bounds, Estimate, Undefined
@@ -24,6 +25,8 @@ KL_BUDGET = 1.5
 """Times the KL that PPO aimed at: its coefficient follows only slowly."""
 LENGTH_BOUND = 1.5
 """How many times as long, or as short, answers may become."""
+LEAST_SHARE = 0.9
+"""Of the planned prompts, that must have been judged: which ones nobody judged is hardly chance."""
 END_RATE_FALL = 0.1
 """By how much the share of answers that end may fall."""
 
@@ -39,6 +42,7 @@ class Verdict(StrEnum):
     BETTER = "better"
     WORSE = "worse"
     UNDECIDED = "undecided"
+    SHORT = "ended short"
 
 
 @dataclass(frozen=True)
@@ -95,11 +99,10 @@ def report(generation: Generation, *, kind: str = User.Kind.HUMAN) -> Report:
 
     :param kind: whose comparisons count.
     """
-    answers = _answers(generation)
-    scored = RewardModel.objects.filter(signals__completion__in=answers).distinct().select_related("run")
-    first, other = scorers(generation, scored)
-    reward = _beside(generation, _scores(generation, first) if first else {})
-    disagreement = _beside(generation, _gap(generation, first, other) if first and other else {})
+    answers = beside_parent(generation)
+    first, other = scorers(generation, _scored_both(generation, answers))
+    reward = _beside(generation, _scores(answers, first) if first else {})
+    disagreement = _beside(generation, _gap(answers, first, other) if first and other else {})
     ended = Avg(Case(When(finish_reason="stop", then=Value(1.0)), default=Value(0.0), output_field=FloatField()))
     length = _beside(generation, _means(answers, "prompt", "generation", Avg("token_count")), NOT_NEGATIVE)
     end_rate = _beside(generation, _means(answers, "prompt", "generation", ended), SHARE)
@@ -109,8 +112,8 @@ def report(generation: Generation, *, kind: str = User.Kind.HUMAN) -> Report:
         generation=generation,
         reward_model=first,
         other_model=other,
-        reward=_judged(reward, _rises(reward)),
-        disagreement=_judged(disagreement, _rises(disagreement, wanted=False)),
+        reward=_rises(reward, good=True),
+        disagreement=_rises(disagreement, good=False),
         length=_judged(length, _is_near(length)),
         end_rate=_judged(end_rate, (end_rate.change.value or 0) >= -END_RATE_FALL),
         kl=kl,
@@ -133,6 +136,8 @@ def verdict_of(comparison: Comparison | None) -> Verdict:
         return Verdict.NOT_PLANNED
     if not comparison.is_complete:
         return Verdict.TOO_EARLY
+    if len(comparison.outcomes) < LEAST_SHARE * comparison.evaluation.planned:
+        return Verdict.SHORT
     rate = comparison.win_rate()
     if rate.low is not None and rate.low >= 0.5:
         return Verdict.BETTER
@@ -156,13 +161,17 @@ def evidence(generation: Generation) -> dict[str, Any]:
     }
 
 
-def _answers(generation: Generation) -> QuerySet[Completion]:
-    pair = [generation, generation.parent]
-    return Completion.objects.filter(generation__in=pair, run__kind="evaluate", prompt__split=Split.TEST)
+def _scored_both(generation: Generation, answers: QuerySet[Completion]) -> QuerySet[RewardModel]:
+    """The reward models that scored answers of both generations."""
+    models = RewardModel.objects.select_related("run")
+    for each in (generation, generation.parent):
+        own = Signal.objects.filter(completion__in=answers.filter(generation=each), reward_model__isnull=False)
+        models = models.filter(pk__in=own.values("reward_model"))
+    return models
 
 
-def _scores(generation: Generation, model: RewardModel) -> ByPrompt:
-    signals = Signal.objects.filter(reward_model=model, completion__in=_answers(generation))
+def _scores(answers: QuerySet[Completion], model: RewardModel) -> ByPrompt:
+    signals = Signal.objects.filter(reward_model=model, completion__in=answers)
     return _means(signals, "completion__prompt", "completion__generation", Avg("value"))
 
 
@@ -174,9 +183,9 @@ def _means(rows: QuerySet[Any], prompt: str, generation: str, mean: Avg) -> ByPr
     return found
 
 
-def _gap(generation: Generation, first: RewardModel, other: RewardModel) -> ByPrompt:
+def _gap(answers: QuerySet[Completion], first: RewardModel, other: RewardModel) -> ByPrompt:
     """How much higher the first one scores the answers that both scored."""
-    signals = Signal.objects.filter(completion__in=_answers(generation))
+    signals = Signal.objects.filter(completion__in=answers)
     others = dict(signals.filter(reward_model=other).values_list("completion", "value"))
     columns = ("completion", "completion__generation", "completion__prompt", "value")
     gaps: dict[int, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
@@ -202,13 +211,14 @@ def _beside(generation: Generation, means: ByPrompt, bounds: Bounds = ANYTHING) 
     )
 
 
-def _rises(measured: Beside, *, wanted: bool = True) -> bool | None:
-    """Whether it surely rises where that is wanted, or does not surely rise where it is not; None without interval."""
+def _rises(measured: Beside, *, good: bool) -> Beside:
+    """Whether it rises beyond doubt, which is good or bad; without an interval nothing is known."""
     low = measured.change.low
-    return None if low is None else (low > 0) == wanted
+    passed = None if low is None else (low > 0) == good
+    return Beside(measured.older, measured.newer, measured.change, passed)
 
 
-def _judged(measured: Beside, passed: bool | None) -> Beside:
+def _judged(measured: Beside, passed: bool) -> Beside:
     known = measured.change.value is not None
     return Beside(measured.older, measured.newer, measured.change, passed if known else None)
 

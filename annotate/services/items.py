@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from django.db import transaction
 
-from annotate.models import Completion, Evaluation, Generation, Item, ItemCompletion, Project, Slot
+from annotate.models import Completion, Evaluation, Generation, Item, ItemCompletion, Project, Run, Slot
 
 PRIORITY_RANGE = 2**31
 FIRST_BAND = {Item.Purpose.COLLECT: 0, Item.Purpose.EVALUATE: -(2**15)}
@@ -49,12 +49,14 @@ def make_evaluate_items(
     project: Project,
     newer: Generation,
     older: Generation,
+    run: Run,
     seed: int,
     evaluation: Evaluation | None = None,
     number: int | None = None,
 ) -> int:
     """Make blind pairs for test prompts drawn at random: an answer of each generation, drawn at random.
 
+    :param run: the evaluation whose answers are paired; it sampled both generations alike.
     :param seed: seed of both draws, recorded with the run that asked for it.
     :param evaluation: the plan that they are drawn for; no more raters judge a pair than it has.
     :param number: how many prompts are drawn; all when None.
@@ -64,9 +66,7 @@ def make_evaluate_items(
     with transaction.atomic():
         Generation.objects.select_for_update().get(pk=newer.pk)
         answers: dict[int, dict[int, list[Completion]]] = defaultdict(lambda: defaultdict(list))
-        completions = Completion.objects.filter(
-            generation__in=[newer, older], prompt__split="test", run__kind="evaluate"
-        )
+        completions = Completion.objects.filter(generation__in=[newer, older], prompt__split="test", run=run)
         for completion in completions.order_by("prompt_id", "sample"):
             answers[completion.prompt_id][completion.generation_id].append(completion)  # type: ignore[index]
         paired = set(

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import combinations
 
+from django.db.models import F, QuerySet
+
 from annotate.models import Generation, Item, JudgementRevision, Purpose, RewardModel, User
-from annotate.services.ondemand import counted_revisions
 from annotate.simulated import CLEAR_DIFFERENCE, count_words, hidden_preference
 from annotate.stats import winrates
 from annotate.stats.estimate import NOT_NEGATIVE, Estimate, Undefined
@@ -20,7 +21,7 @@ def win_rate(
 ) -> Estimate | Undefined:
     """How often raters prefer the newer generation on *evaluate* items; the unit is a prompt, a tie counts half.
 
-    An item that was adjudicated counts by its adjudication.
+    The interval is for one look, once all is in.
 
     :param kinds: whose judgements count.
     """
@@ -28,7 +29,7 @@ def win_rate(
         pk__in=Item.objects.filter(completions__generation=older)
     )
     revisions = (
-        counted_revisions(purpose=Purpose.EVALUATE, kinds=kinds)
+        votes(kinds=kinds)
         .filter(judgement__item__in=both)
         .select_related("judgement__item")
         .prefetch_related("judgement__item__completions", "ranks")
@@ -40,6 +41,18 @@ def win_rate(
             outcomes.append(outcome)
             prompts.append(revision.judgement.item.prompt_id)
     return winrates.win_rate(outcomes, prompts)
+
+
+def votes(*, kinds: Sequence[str]) -> QuerySet[JudgementRevision]:
+    """The judgements of blind pairs, as they are now, by those who were drawn to judge them.
+
+    No adjudication takes their place: who asks for one may know who is ahead.
+
+    :param kinds: whose are asked for.
+    """
+    return JudgementRevision.objects.filter(
+        number=F("judgement__version"), judgement__rater__kind__in=kinds, judgement__slot__purpose=Purpose.EVALUATE
+    )
 
 
 def outcome_of(revision: JudgementRevision, newer: int) -> float | None:

@@ -72,6 +72,8 @@ def _check(item: Item, purpose: Purpose, rater: User) -> None:
         if not judged.filter(rater=rater).exists():
             raise Refused(_("%(rater)s has not judged this item yet.") % {"rater": rater}, place="rater")
         return
+    if purpose == Purpose.ADJUDICATE and item.purpose == Purpose.EVALUATE:
+        raise Refused(_("A blind pair is not adjudicated: its raters' votes are the result, as they fell."))
     if purpose == Purpose.ADJUDICATE and not judged.exists():
         raise Refused(_("Nobody has judged this item yet: there is nothing to adjudicate."))
     if not never_had(item).filter(pk=rater.pk).exists():
@@ -95,13 +97,12 @@ def never_had(item: Item) -> QuerySet[User]:
     )
 
 
-def counted_revisions(*, purpose: Purpose, kinds: Sequence[str]) -> QuerySet[JudgementRevision]:
-    """The current revision of each judgement that counts.
+def counted_revisions(*, kinds: Sequence[str]) -> QuerySet[JudgementRevision]:
+    """The current revision of each judgement that counts where preferences are collected.
 
-    Counted are judgements in slots of the purpose. Where an item of that purpose has adjudications by
-    raters of the kinds asked for, the one whose first submission came last counts alone.
+    Counted are judgements in *collect* slots. Where an item has adjudications by raters of the kinds asked for, the
+    one whose first submission came last counts alone.
 
-    :param purpose: *collect* or *evaluate*.
     :param kinds: whose judgements are asked for.
     """
     adjudications = Judgement.objects.filter(
@@ -110,8 +111,8 @@ def counted_revisions(*, purpose: Purpose, kinds: Sequence[str]) -> QuerySet[Jud
     return (
         JudgementRevision.objects.filter(number=F("judgement__version"), judgement__rater__kind__in=kinds)
         .filter(
-            Q(judgement__slot__purpose=purpose)
-            | Q(judgement__slot__purpose=Purpose.ADJUDICATE, judgement__item__purpose=purpose)
+            Q(judgement__slot__purpose=Purpose.COLLECT)
+            | Q(judgement__slot__purpose=Purpose.ADJUDICATE, judgement__item__purpose=Purpose.COLLECT)
         )
         .annotate(adjudication=Subquery(adjudications.order_by("-pk").values("pk")[:1]))
         .filter(Q(adjudication__isnull=True) | Q(judgement_id=F("adjudication")))

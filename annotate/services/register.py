@@ -199,6 +199,7 @@ def _register_evaluation(run: Run, outcome: dict[str, Any]) -> None:
         project=run.project,
         newer=newer,
         older=newer.parent,
+        run=run,
         seed=run.job["sampling"]["seed"],
         evaluation=newer.evaluations.last(),
         number=run.selection.get("draw"),

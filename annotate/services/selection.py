@@ -22,7 +22,6 @@ from annotate.models import (
     Demonstration,
     JudgementRevision,
     Project,
-    Purpose,
     RankedAnswer,
     RankedList,
     User,
@@ -104,14 +103,14 @@ def sources_of(project: Project) -> list[str]:
 
 def _revisions(project: Project, recipe: Recipe) -> QuerySet[JudgementRevision]:
     raters = (
-        counted_revisions(purpose=Purpose.COLLECT, kinds=recipe.kinds)
+        counted_revisions(kinds=recipe.kinds)
         .filter(judgement__item=OuterRef("judgement__item"))
         .order_by()
         .values("judgement__item")
         .annotate(n=Count("judgement__rater", distinct=True))
         .values("n")
     )
-    counted = counted_revisions(purpose=Purpose.COLLECT, kinds=recipe.kinds).filter(judgement__slot__project=project)
+    counted = counted_revisions(kinds=recipe.kinds).filter(judgement__slot__project=project)
     if recipe.min_raters > 1:
         counted = counted.annotate(raters=Coalesce(Subquery(raters), 0))
     return counted

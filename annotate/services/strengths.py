@@ -13,12 +13,11 @@ from typing import Any
 
 from django.db.models import Exists, OuterRef, Q
 
-from annotate.models import EvaluationRater, JudgementRevision, Project, Purpose, User
+from annotate.models import EvaluationRater, JudgementRevision, Project, User
 from annotate.services import alone
 from annotate.services.comparison import compare
 from annotate.services.guidelines import to_be_read, version_in_force
-from annotate.services.measure import last_kl, outcome_of
-from annotate.services.ondemand import counted_revisions
+from annotate.services.measure import last_kl, outcome_of, votes
 from annotate.stats.estimate import Estimate, Undefined, from_plain, to_plain
 from annotate.stats.generations import generation_table
 
@@ -55,7 +54,7 @@ def take(project: Project) -> Plain:
         "under_way": under_way,
         "kinds": {
             kind: {"whole": _by_version(project, kind, []), "without": _by_version(project, kind, under_way)}
-            if kind == User.Kind.HUMAN and under_way
+            if under_way
             else {"whole": _by_version(project, kind, [])}
             for kind in User.Kind.values
         },
@@ -112,9 +111,9 @@ def _undefined(plain: Plain) -> Undefined:
 
 
 def _under_way(project: Project) -> list[int]:
-    """Comparisons whose planned number of prompts is not in."""
+    """Comparisons whose prompts are not all in."""
     planned = project.evaluations.select_related("guideline")
-    return [evaluation.pk for evaluation in planned if not compare(evaluation).is_complete]
+    return [evaluation.pk for evaluation in planned if not compare(evaluation).is_over]
 
 
 def _by_version(project: Project, kind: str, hidden: Sequence[int]) -> Plain:
@@ -181,9 +180,7 @@ def _plain(cells: Mapping[int, Value]) -> dict[int, Plain]:
 
 def _revisions(project: Project, kind: str, hidden: Sequence[int]) -> list[JudgementRevision]:
     found = (
-        counted_revisions(purpose=Purpose.EVALUATE, kinds=(kind,))
-        .filter(judgement__slot__project=project)
-        .exclude(judgement__item__evaluation__in=hidden)
+        votes(kinds=(kind,)).filter(judgement__slot__project=project).exclude(judgement__item__evaluation__in=hidden)
     )
     if kind == User.Kind.HUMAN:
         of_pool = EvaluationRater.objects.filter(

@@ -162,7 +162,7 @@ def fit(design: Floats, counts: Floats, *, ties: bool, start: Floats | None = No
     squares = (design[:, :, None] * design[:, None, :]).reshape(len(design), -1)
     at = np.tile(np.zeros(size + ties) if start is None else start, (len(n), 1))
     hessian = np.zeros((len(n), size + ties, size + ties))
-    moving = np.ones(len(n), dtype=bool)
+    moving, converged = np.ones(len(n), dtype=bool), np.zeros(len(n), dtype=bool)
     for _step in range(STEPS):
         m, total = n[moving], all_n[moving]
         win, tie, loss = _probabilities(at[moving, :size] @ design.T, at[moving, size:])
@@ -175,13 +175,27 @@ def fit(design: Floats, counts: Floats, *, ties: bool, start: Floats | None = No
             h[:, size, :size] = h[:, :size, size] = -(total * lean * tie) @ design
             h[:, size, size] = (total * tie * (1 - tie)).sum(axis=1)
         hessian[moving] = h
-        step = np.linalg.solve(h, gradient[..., None])[..., 0]
+        step, regular = _newton(h, gradient)
         longest = np.abs(step).max(axis=1)
         at[moving] += step * np.minimum(1, LONGEST_STEP / np.maximum(longest, SMALL))[:, None]
-        moving[moving] = longest > SMALL
+        converged[moving] = regular & (longest <= SMALL)
+        moving[moving] = regular & (longest > SMALL)
         if not moving.any():
             break
-    return Fit(at, hessian, ~moving)
+    return Fit(at, hessian, converged)
+
+
+def _newton(hessian: Floats, gradient: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+    """Newton's steps [b, p], and where there is one; elsewhere the likelihood is flat and the step 0.
+
+    Far out it is flat by underflow, on the way to a maximum that lies without bound.
+    """
+    size = gradient.shape[1]
+    regular: NDArray[np.bool_] = np.asarray(np.isfinite(hessian).all(axis=(1, 2)) & np.isfinite(gradient).all(axis=1))
+    regular[regular] = np.linalg.matrix_rank(hessian[regular], hermitian=True) == size
+    step = np.zeros_like(gradient)
+    step[regular] = np.linalg.solve(hessian[regular], gradient[regular][..., None])[..., 0]
+    return step, regular
 
 
 def _probabilities(d: Floats, log_nu: Floats) -> tuple[Floats, Floats, Floats]:

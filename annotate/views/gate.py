@@ -61,7 +61,7 @@ def gate(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     generation = _compared(get_generation(request, slug, number))
     kind = kind_shown(request, judged_by(generation))
     found = report(generation, kind=kind)
-    shown = found.comparison is None or _is_shown(found.comparison, request.user, kind)
+    shown = found.comparison is None or _is_shown(found.comparison, request.user)
     context = {
         **_progress(generation, found.comparison),
         "kind": kind,
@@ -99,8 +99,10 @@ def _compared(generation: Generation) -> Generation:
     return generation
 
 
-def _is_shown(comparison: Comparison, user: User, kind: str) -> bool:
-    return kind != User.Kind.HUMAN or may_see(evaluation=comparison.evaluation, comparison=comparison, user=user)
+def _is_shown(comparison: Comparison, user: User) -> bool:
+    """Whether any result of a comparison, people's or a program's, may be shown to somebody."""
+    people = compare(comparison.evaluation)
+    return may_see(evaluation=people.evaluation, comparison=people, user=user)
 
 
 def _progress(generation: Generation, comparison: Comparison | None) -> dict[str, Any]:
@@ -143,7 +145,7 @@ def _earlier(generation: Generation, user: User, kind: str) -> list[tuple[Evalua
     """Comparisons under earlier instructions with their win-rates; None where it is not to be shown."""
     planned = list(generation.evaluations.select_related("guideline"))[:-1]
     found = [compare(evaluation, kind=kind) for evaluation in planned]
-    return [(each.evaluation, each.win_rate() if _is_shown(each, user, kind) else None) for each in found]
+    return [(each.evaluation, each.win_rate() if _is_shown(each, user) else None) for each in found]
 
 
 def _lines(found: Report) -> list[Line]:

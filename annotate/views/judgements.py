@@ -50,7 +50,7 @@ def judgement(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
         "criteria": judgement.item.prompt.project.criteria.order_by("position"),
         "revisions": [_revision(r, completions) for r in revisions.order_by("-number")],
         "late": Submission.objects.filter(slot=judgement.slot, outcome=Submission.Outcome.LATE).select_related("rater"),
-        "adjudication": _adjudication(judgement.item),
+        "adjudication": _adjudication(judgement.item) if judgement.item.purpose == Item.Purpose.COLLECT else None,
         "keys": _keys(judgement),
         "tab": "judgements",
     }

@@ -11,8 +11,7 @@ from annotate.access import SignedInRequest, get_completion, get_generation
 from annotate.models import Generation, Judgement, User
 from annotate.services.comparison import may_see
 from annotate.services.gate import latest_comparison
-from annotate.services.measure import win_rate
-from annotate.stats.estimate import Estimate, Undefined
+from annotate.stats.estimate import Estimate, Reason, Undefined
 from annotate.views.metrics import Table, side_by_side
 from annotate.views.paging import page_of
 
@@ -57,11 +56,13 @@ def completion(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
 
 
 def _win_rate(generation: Generation, user: User) -> Estimate | Undefined | None:
-    """How a generation compares with its parent; None where it has none, or somebody must not see it yet."""
-    comparison = latest_comparison(generation)
-    if comparison and not may_see(evaluation=comparison.evaluation, comparison=comparison, user=user):
+    """The win-rate of the gate's report; None where there is no parent, or somebody must not see it yet."""
+    if generation.parent is None:
         return None
-    return win_rate(generation, generation.parent) if generation.parent else None
+    found = latest_comparison(generation)
+    if found is None:
+        return Undefined(Reason.NO_DATA)
+    return found.win_rate() if may_see(evaluation=found.evaluation, comparison=found, user=user) else None
 
 
 def _training_of(generation: Generation) -> Table | None:

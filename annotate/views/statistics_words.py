@@ -40,6 +40,7 @@ VERDICTS: dict[Verdict, Promise] = {
     Verdict.BETTER: _("The raters prefer it to its parent."),
     Verdict.WORSE: _("The raters prefer its parent."),
     Verdict.UNDECIDED: _("The raters cannot tell it from its parent on so many prompts."),
+    Verdict.SHORT: _("It ended short: too few of the planned prompts could be judged for a verdict."),
 }
 
 METRICS = {

@@ -6,7 +6,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from annotate.models import Completion, Evaluation, Generation, Judgement, Slot, User
+from annotate.models import Completion, Evaluation, Generation, Judgement, Run, Slot, User
 from annotate.services.claiming import claim
 from annotate.services.evaluations import plan
 from annotate.services.items import make_evaluate_items
@@ -38,6 +38,7 @@ class Compared:
             project=self.stage.project,
             newer=self.newer,
             older=older,
+            run=Run.objects.filter(kind="evaluate", generation=self.newer).latest("created_at"),
             seed=seed,
             evaluation=self.newer.evaluations.last(),
             number=drawn,
@@ -66,8 +67,8 @@ def unplanned(*, prompts: int = 12, **protocol: Any) -> Compared:
     improved = run(stage.project, "improve", generation=stage.generation, **ended())
     how = {"method": "PPO", "job": {"kl_target": 6.0}, "metrics": {"updates": UPDATES}}
     newer = generation_of(improved, weight_hash="b" * 64, how_made=how)
-    completions(newer, samples=1, kind="evaluate")
-    completions(stage.generation, samples=1, kind="evaluate", first=10)
+    evaluated = completions(newer, samples=1, kind="evaluate")
+    completions(stage.generation, samples=1, kind="evaluate", first=10, made_by=evaluated)
     return Compared(stage, newer)
 
 

@@ -101,8 +101,8 @@ def turn(stage: World) -> Turn:
         gate={"run": str(improved.pk), "generations": GATE},
     )
     evaluated = completions(generation, samples=1, kind="evaluate")
-    completions(stage.generation, samples=1, kind="evaluate", first=10)
-    make_evaluate_items(project=stage.project, newer=generation, older=stage.generation, seed=0)
+    completions(stage.generation, samples=1, kind="evaluate", first=10, made_by=evaluated)
+    make_evaluate_items(project=stage.project, newer=generation, older=stage.generation, run=evaluated, seed=0)
     completion = generation.completions.earliest("pk")
     Signal.objects.create(
         project=stage.project,

@@ -277,7 +277,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert numbers == {pk: list(range(1, version + 1)) for pk, version in versions.items()}
 
     def an_adjudication_counts_alone_and_other_slots_on_demand_never(self) -> None:
-        counted = counted_revisions(purpose=Purpose.COLLECT, kinds=["human"])
+        counted = counted_revisions(kinds=["human"])
         expected: set[int] = set()
         for item in self.completions:
             judged = [pk for pk in self.answered if self.model.slots[pk].item == item]

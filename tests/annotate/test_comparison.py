@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from annotate.models import AuditEvent, Evaluation, Generation, Membership, Purpose, Slot, User
@@ -11,9 +13,9 @@ from annotate.services.comparison import Comparison, Pair, compare, may_see
 from annotate.services.gate import Verdict, verdict_of
 from annotate.services.guidelines import mark_read, publish
 from annotate.services.offers import choose_project, why_none
-from annotate.services.ondemand import make_on_demand
+from annotate.services.ondemand import new_slot
 from annotate.services.simulate import judge_everything
-from annotate.stats.estimate import Reason
+from annotate.stats.estimate import Reason, Undefined
 from annotate.stats.sequences import betting_sequence
 from tests.annotate.compared import Compared, compared, unplanned
 from tests.annotate.factory import collect_items
@@ -164,15 +166,28 @@ class TestWhatIsIn:
         assert [name for name, _count in by_program.raters] == ["simulated-1"]
         assert len(by_program.outcomes) == 2
 
-    def test_an_adjudication_by_somebody_outside_the_pool_is_left_out_and_counted(self) -> None:
+    def test_an_adjudication_takes_nobody_s_place(self) -> None:
         made = compared(number=1)
         judgement = made.judge(made.stage.bob)
-        alice = made.stage.alice
-        asked = make_on_demand(item=judgement.item, purpose=Purpose.ADJUDICATE, rater=alice, actor=None)
-        claim(user=alice, project=made.stage.project)
-        made.answer(asked, alice, 0.0)
-        found = compare(made.evaluation)
-        assert (found.outcomes, found.others) == ([], 1)
+        asked = new_slot(item=judgement.item, purpose=Purpose.ADJUDICATE, rater=made.stage.alice)
+        claim(user=made.stage.alice, project=made.stage.project)
+        made.answer(asked, made.stage.alice, 0.0)
+        assert compare(made.evaluation).outcomes == [1.0]
+
+    def test_who_left_the_project_or_was_shut_out_holds_nothing_up(self) -> None:
+        stage_members = compared(number=2, overlap=3, leads_rate=True)
+        bob, alice = stage_members.stage.bob, stage_members.stage.alice
+        stage_members.judge(bob, 1.0)
+        stage_members.judge(bob, 0.0)
+        assert compare(stage_members.evaluation).outcomes == []
+        Membership.objects.filter(user=alice).delete()
+        assert compare(stage_members.evaluation).outcomes == [1.0, 0.0]
+
+    def test_judgements_of_who_left_count(self) -> None:
+        made = compared(number=1)
+        made.judge(made.stage.bob)
+        User.objects.filter(pk=made.stage.bob.pk).update(is_active=False)
+        assert compare(made.evaluation).outcomes == [1.0]
 
     def test_the_result_is_for_raters_only_once_the_planned_number_is_in(self) -> None:
         made = compared(number=2, leads_rate=True)
@@ -185,12 +200,25 @@ class TestWhatIsIn:
         assert (seen(alice), seen(made.stage.charlie)) == (False, True)
         made.judge(made.stage.bob)
         assert seen(alice)
+        made.draw(1)
+        assert not seen(alice)  # there is a pair more to judge
+
+    def test_where_only_programs_judged_nothing_is_left_to_hide(self) -> None:
+        made = compared(number=2, leads_rate=True)
+        found = compare(made.evaluation)
+        assert not may_see(evaluation=made.evaluation, comparison=found, user=made.stage.alice)
+        judge_everything(project=made.stage.project, seed=1)
+        found = compare(made.evaluation)
+        assert (found.outcomes, found.passed_over) == ([], 2)
+        assert may_see(evaluation=made.evaluation, comparison=found, user=made.stage.alice)
 
 
-def of(outcomes: list[float], *, planned: int = 40, words: tuple[int, int] = (10, 10)) -> Comparison:
-    """A comparison with these outcomes, one judgement a prompt."""
-    pairs = [Pair(item, "bob", outcome, words) for item, outcome in enumerate(outcomes)]
-    return Comparison(Evaluation(planned=planned), len(outcomes), len(outcomes), pairs, outcomes, 0, 0, 0)
+def of(
+    outcomes: list[float], *, planned: int = 40, words: Sequence[tuple[int, int]] = ((10, 10),), passed_over: int = 0
+) -> Comparison:
+    """A comparison with these outcomes, one judgement a prompt; lengths come again and again."""
+    pairs = [Pair(item, "bob", outcome, words[item % len(words)]) for item, outcome in enumerate(outcomes)]
+    return Comparison(Evaluation(planned=planned), len(outcomes), len(outcomes), pairs, outcomes, passed_over, 0, 0)
 
 
 class TestVerdict:
@@ -205,6 +233,11 @@ class TestVerdict:
         assert verdict_of(of([1.0, 0.0] * 20)) == Verdict.UNDECIDED
         assert verdict_of(of([0.5] * 40)) == Verdict.UNDECIDED
 
+    def test_where_more_than_a_tenth_could_not_be_judged_nothing_is_decided(self) -> None:
+        assert verdict_of(of([1.0] * 36, passed_over=4)) == Verdict.BETTER
+        assert verdict_of(of([1.0] * 35, passed_over=5)) == Verdict.SHORT
+        assert verdict_of(of([], passed_over=40)) == Verdict.SHORT
+
     def test_bounds_are_the_betting_sequence_sized_for_the_planned_number(self) -> None:
         outcomes = [1.0, 1.0, 0.0, 1.0] * 15
         expected = betting_sequence(outcomes, planned=60)
@@ -213,6 +246,11 @@ class TestVerdict:
 
 
 class TestAtEqualLength:
+    def test_length_that_tells_wins_from_losses_is_explained(self) -> None:
+        found = of([1.0, 0.0, 1.0], words=[(45, 59), (4, 14), (8, 15)]).at_equal_length()
+        assert isinstance(found, Undefined)
+        assert found.reason == Reason.ONE_SIDED
+
     def test_answers_of_one_length_leave_the_win_rate_as_it_is(self) -> None:
         # Without ties Bradley and Terry's strength of two models is the log-odds of the wins: 3 of 4.
         found = of([1.0, 1.0, 0.0, 1.0] * 10).at_equal_length()

@@ -14,7 +14,7 @@ from annotate.services import Refused
 from annotate.services.claiming import claim, shown_order, skip
 from annotate.services.judging import submit
 from annotate.services.measure import win_rate
-from annotate.services.ondemand import make_on_demand, never_had
+from annotate.services.ondemand import make_on_demand, never_had, new_slot
 from annotate.services.rows import rankings
 from annotate.services.snapshots import create_snapshot
 from annotate.services.standing import standing
@@ -88,7 +88,7 @@ def test_an_adjudication_by_a_program_supersedes_no_person_s_judgement(stage: Wo
     assert ranks_in_snapshot(stage) == [[1, 2, 3, 4]]
 
 
-def test_a_win_rate_counts_the_adjudication_alone() -> None:
+def test_a_blind_pair_is_not_adjudicated() -> None:
     left = turn(world(prompts=3))
     newer, older = left.generation, left.stage.generation
     slot = Slot.objects.filter(purpose=Purpose.EVALUATE).latest("pk")
@@ -98,11 +98,13 @@ def test_a_win_rate_counts_the_adjudication_alone() -> None:
     (new,) = slot.item.completions.filter(generation=newer)
     (old,) = slot.item.completions.filter(generation=older)
     submit(user=left.stage.bob, slot=slot, uuid=uuid.uuid4(), raw={"ranks": {str(new.pk): 1, str(old.pk): 2}})
-    assert win_rate(newer, older).value == 1.0
-    asked = make_on_demand(item=slot.item, purpose=Purpose.ADJUDICATE, rater=left.stage.alice, actor=None)
-    claim(user=left.stage.alice, project=left.stage.project)
-    submit(user=left.stage.alice, slot=asked, uuid=uuid.uuid4(), raw={"ranks": {str(new.pk): 2, str(old.pk): 1}})
-    assert (win_rate(newer, older).value, win_rate(newer, older).n) == (0.0, 1)
+    alice = left.stage.alice
+    with pytest.raises(Refused, match="A blind pair is not adjudicated"):
+        make_on_demand(item=slot.item, purpose=Purpose.ADJUDICATE, rater=alice, actor=None)
+    asked = new_slot(item=slot.item, purpose=Purpose.ADJUDICATE, rater=alice)  # as could be asked for once
+    claim(user=alice, project=left.stage.project)
+    submit(user=alice, slot=asked, uuid=uuid.uuid4(), raw={"ranks": {str(new.pk): 2, str(old.pk): 1}})
+    assert (win_rate(newer, older).value, win_rate(newer, older).n) == (1.0, 1)
 
 
 def test_a_pair_of_which_both_are_bad_counts_as_a_tie() -> None:

@@ -168,13 +168,16 @@ def test_a_run_is_carried_out_once_however_often_it_is_rung(stage: World, real_m
 
 def test_evaluate_items_pair_one_answer_of_each_generation_a_test_prompt(stage: World) -> None:
     newer = next_generation(stage)
-    completions(stage.generation, samples=8, kind="evaluate")
-    completions(newer, samples=8, kind="evaluate")
-    assert make_evaluate_items(project=stage.project, newer=newer, older=stage.generation, seed=1) == 1
+    earlier = completions(newer, samples=8, kind="evaluate")
+    completions(stage.generation, samples=8, kind="evaluate", made_by=earlier)
+    evaluated = completions(newer, samples=8, kind="evaluate", first=8)
+    completions(stage.generation, samples=8, kind="evaluate", first=8, made_by=evaluated)
+    assert make_evaluate_items(project=stage.project, newer=newer, older=stage.generation, run=evaluated, seed=1) == 1
     item = Item.objects.get()
     assert (item.purpose, item.prompt.split) == ("evaluate", "test")
     assert {c.generation_id for c in item.completions.all()} == {newer.pk, stage.generation.pk}
-    assert make_evaluate_items(project=stage.project, newer=newer, older=stage.generation, seed=1) == 0
+    assert {c.run for c in item.completions.all()} == {evaluated}  # settings may have changed since the earlier one
+    assert make_evaluate_items(project=stage.project, newer=newer, older=stage.generation, run=evaluated, seed=1) == 0
 
 
 def test_promotion_serves_the_generation_and_a_rejection_rolls_back(stage: World) -> None:

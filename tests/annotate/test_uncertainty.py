@@ -120,10 +120,10 @@ def test_blind_pairs_come_first_in_the_lottery_too() -> None:
     stage = world(prompts=2, random_share=1.0)
     collect_items(stage)
     later = Generation.objects.create(project=stage.project, number=1, parent=stage.generation, weights_path="x")
-    completions(stage.generation, samples=1, kind="evaluate", first=10)
-    completions(later, samples=1, kind="evaluate")
+    evaluated = completions(stage.generation, samples=1, kind="evaluate", first=10)
+    completions(later, samples=1, kind="evaluate", made_by=evaluated)
     Prompt.objects.update(split="test")
-    assert make_evaluate_items(project=stage.project, newer=later, older=stage.generation, seed=0) == 2
+    assert make_evaluate_items(project=stage.project, newer=later, older=stage.generation, run=evaluated, seed=0) == 2
     offered = [claim(user=person, project=stage.project) for person in (stage.alice, stage.bob)]
     assert [slot.purpose for slot in offered if slot] == ["evaluate", "evaluate"]
 

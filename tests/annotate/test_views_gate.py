@@ -11,14 +11,15 @@ from django.urls import reverse
 from scipy import stats
 
 from annotate.models import AuditEvent, Completion, Generation, Judgement, RewardModel, Signal, Snapshot
-from annotate.services import gate, promotion
+from annotate.services import alone, gate, promotion
+from annotate.services.claiming import claim
 from annotate.services.guidelines import mark_read, publish
 from annotate.services.scorers import scorers, unused_seed
 from annotate.services.simulate import judge_everything
 from annotate.services.snapshots import create_snapshot
 from annotate.stats.estimate import Estimate
 from tests.annotate.compared import Compared, compared, unplanned
-from tests.annotate.factory import collect_items, model_folder, run
+from tests.annotate.factory import collect_items, completions, model_folder, run
 from tests.annotate.keyed import member
 from tests.annotate.lineage import ended, judge
 
@@ -110,6 +111,45 @@ def test_what_there_is_not_is_explained(client: Client) -> None:
     assert "Only one reward model scored these answers" in show(client, made)
     made.draw(None)
     assert "No prompt is in yet from these raters." in show(client, made)
+
+
+def test_a_program_s_result_on_the_same_pairs_is_hidden_too(client: Client) -> None:
+    made = compared(number=2, leads_rate=True)
+    claim(user=made.stage.bob, project=made.stage.project)  # who is still at work on one of them
+    assert judge_everything(project=made.stage.project, seed=1) == 1
+    assert "The result is hidden from you" in show(client, made, kind="simulated")
+
+
+def test_only_answers_of_one_evaluation_are_held_against_each_other() -> None:
+    made = unplanned()
+    Completion.objects.filter(run__kind="evaluate").update(token_count=64)  # and then longer answers were allowed
+    evaluated = completions(made.newer, samples=1, kind="evaluate", first=1)
+    completions(made.stage.generation, samples=1, kind="evaluate", first=11, made_by=evaluated)
+    Completion.objects.filter(run=evaluated).update(token_count=256)
+    length = gate.report(made.newer).length
+    assert (length.older.value, length.newer.value) == (256, 256)
+    table = alone.perplexities(made.stage.project)
+    assert table == {}
+    Completion.objects.filter(run=evaluated).update(sum_logprob=-256.0)
+    Completion.objects.exclude(run=evaluated).update(sum_logprob=-1.0)
+    assert [each.value for each in alone.perplexities(made.stage.project).values()] == [np.e, np.e]
+
+
+def test_the_report_keeps_its_reward_when_the_next_generation_is_scored_by_another_model() -> None:
+    made = unplanned()
+    reward_model(made, 1, {0: [0, 0, 0, 0], 1: [1, 1, 2, 1]})
+    later = reward_model(made, 2, {1: [5, 5, 5, 5]})
+    report = gate.report(made.newer)
+    assert report.reward_model != later
+    assert report.reward.change.value == 1.25
+
+
+def test_one_prompt_leaves_the_rise_of_the_reward_and_the_gap_unknown() -> None:
+    made = unplanned(prompts=3)
+    reward_model(made, 1, {0: [0], 1: [1]})
+    reward_model(made, 2, {0: [0], 1: [1]})
+    checks = gate.report(made.newer).checks
+    assert (checks["reward"], checks["disagreement"]) == (None, None)
 
 
 def test_all_ties_are_explained(client: Client) -> None:

@@ -10,9 +10,11 @@ from django.test import Client
 from django.urls import reverse
 
 from annotate.models import Completion, Prompt, Submission
+from annotate.services.comparison import compare
 from annotate.services.judging import submit
+from tests.annotate.compared import compared
 from tests.annotate.factory import world
-from tests.annotate.lineage import Turn, judge, turn
+from tests.annotate.lineage import Turn, turn
 
 pytestmark = pytest.mark.django_db
 
@@ -59,11 +61,16 @@ def test_a_generation_links_to_its_parent_run_reward_model_and_completions(alice
     assert "not compared yet" in html
 
 
-def test_a_generation_shows_how_often_raters_prefer_it(alice: Client, left: Turn) -> None:
-    compared = judge(left.stage)
-    assert compared.slot.purpose == "evaluate"
-    html = show(alice, left, "generation", 1)
-    assert "on 1 test prompt" in html
+def test_a_generation_shows_the_win_rate_of_its_gate_report(client: Client) -> None:
+    made = compared(number=3)
+    client.force_login(made.stage.alice)
+    for outcome in (1.0, 1.0, 0.0):
+        made.judge(made.stage.bob, outcome)
+    html = client.get(reverse("generation", args=["garden", 1])).content.decode()
+    rate = compare(made.evaluation).win_rate()
+    assert rate.low is not None
+    assert f"{100 * rate.low:.1f}" in html  # bounds that hold at every look, not an interval for one
+    assert "on 3 test prompts" in html
 
 
 def test_a_generation_links_to_its_children(alice: Client, left: Turn) -> None:

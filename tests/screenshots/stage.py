@@ -246,7 +246,7 @@ def _turn_the_loop(project: Project, lead: User) -> None:
     evaluated = _run(project, "evaluate", lead, 96, generation=newer)
     _answer(newer, evaluated, {text: four[:1] for text, four in ANSWERS.items()} | {"": [PLAIN[0]]})
     _answer(base, evaluated, {text: four[1:2] for text, four in ANSWERS.items()} | {"": [PLAIN[1]]}, first=10)
-    make_evaluate_items(project=project, newer=newer, older=base, seed=0)
+    make_evaluate_items(project=project, newer=newer, older=base, run=evaluated, seed=0)
 
 
 def _updates(improved: Run) -> Iterator[RunEvent]:
