@@ -11,12 +11,13 @@ from django.db.models import Avg, F, Q, Sum
 from annotate.models import Project, Purpose, Score, Signal, Split
 from annotate.services.evaluated import newest
 from annotate.services.guidelines import to_be_read
-from annotate.stats.estimate import Estimate, Undefined
+from annotate.stats.estimate import NOT_NEGATIVE, Bounds, Estimate, Undefined
 from annotate.stats.intervals import mean_interval
 from annotate.stats.texts import text_metrics
 from annotate.stats.winrates import two_way_mean
 
 Value = Estimate | Undefined
+SCORES: Bounds = (1.0, 5.0)
 
 
 def scores(project: Project, *, kind: str, instructions: int, hidden: Sequence[int]) -> dict[int, dict[int, Value]]:
@@ -60,11 +61,11 @@ def scores(project: Project, *, kind: str, instructions: int, hidden: Sequence[i
 def _clustered(cell: list[tuple[int, int, int]]) -> Value:
     values, prompts, raters = zip(*cell, strict=True)
     if len(set(raters)) > 1:
-        return two_way_mean(values, prompts, raters)
+        return two_way_mean(values, prompts, raters, bounds=SCORES)
     by_prompt: dict[int, list[int]] = defaultdict(list)
     for value, prompt in zip(values, prompts, strict=True):
         by_prompt[prompt].append(value)
-    return mean_interval([sum(of) / len(of) for of in by_prompt.values()])
+    return mean_interval([sum(of) / len(of) for of in by_prompt.values()], bounds=SCORES)
 
 
 def rewards(project: Project) -> tuple[int | None, dict[int, Value]]:
@@ -97,7 +98,7 @@ def perplexities(project: Project) -> dict[int, Value]:
     by_number: dict[int, list[float]] = defaultdict(list)
     for number, _prompt, logprob, tokens in sums:
         by_number[number].append(-logprob / tokens)
-    return {number: _raised(mean_interval(surprise)) for number, surprise in by_number.items()}
+    return {number: _raised(mean_interval(surprise, bounds=NOT_NEGATIVE)) for number, surprise in by_number.items()}
 
 
 def _raised(found: Value) -> Value:

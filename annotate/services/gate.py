@@ -18,7 +18,7 @@ from annotate.services.comparison import Comparison, compare
 from annotate.services.evaluated import beside_parent
 from annotate.services.measure import last_kl
 from annotate.services.scorers import scorers
-from annotate.stats.estimate import Estimate, Undefined
+from annotate.stats.estimate import ANYTHING, NOT_NEGATIVE, SHARE, Bounds, Estimate, Undefined
 from annotate.stats.intervals import mean_interval
 
 KL_BUDGET = 1.5
@@ -104,8 +104,8 @@ def report(generation: Generation, *, kind: str = User.Kind.HUMAN) -> Report:
     reward = _beside(generation, _scores(answers, first) if first else {})
     disagreement = _beside(generation, _gap(answers, first, other) if first and other else {})
     ended = Avg(Case(When(finish_reason="stop", then=Value(1.0)), default=Value(0.0), output_field=FloatField()))
-    length = _beside(generation, _means(answers, "prompt", "generation", Avg("token_count")))
-    end_rate = _beside(generation, _means(answers, "prompt", "generation", ended))
+    length = _beside(generation, _means(answers, "prompt", "generation", Avg("token_count")), NOT_NEGATIVE)
+    end_rate = _beside(generation, _means(answers, "prompt", "generation", ended), SHARE)
     kl, budget = _kl(generation)
     comparison = latest_comparison(generation, kind=kind)
     return Report(
@@ -195,18 +195,18 @@ def _gap(answers: QuerySet[Completion], first: RewardModel, other: RewardModel) 
     return {of: {prompt: sum(v) / len(v) for prompt, v in by_prompt.items()} for of, by_prompt in gaps.items()}
 
 
-def _beside(generation: Generation, means: ByPrompt) -> Beside:
+def _beside(generation: Generation, means: ByPrompt, bounds: Bounds = ANYTHING) -> Beside:
     assert generation.parent_id is not None
     older, newer = means.get(generation.parent_id, {}), means.get(generation.pk, {})
     both = sorted(older.keys() & newer.keys())
 
-    def over(values: Iterable[float]) -> Estimate | Undefined:
-        return mean_interval(list(values))
+    def over(values: Iterable[float], bounds: Bounds = bounds) -> Estimate | Undefined:
+        return mean_interval(list(values), bounds=bounds)
 
     return Beside(
         over(older[prompt] for prompt in both),
         over(newer[prompt] for prompt in both),
-        over(newer[prompt] - older[prompt] for prompt in both),
+        over((newer[prompt] - older[prompt] for prompt in both), (bounds[0] - bounds[1], bounds[1] - bounds[0])),
         None,
     )
 

@@ -12,8 +12,8 @@ from django.db.models import F, QuerySet
 from annotate.models import Generation, Item, JudgementRevision, Purpose, RewardModel, User
 from annotate.simulated import CLEAR_DIFFERENCE, count_words, hidden_preference
 from annotate.stats import winrates
-from annotate.stats.estimate import Estimate, Undefined
-from annotate.stats.intervals import cluster_bootstrap, mean_interval
+from annotate.stats.estimate import NOT_NEGATIVE, Estimate, Undefined
+from annotate.stats.intervals import clustered_share, mean_interval
 
 
 def win_rate(
@@ -85,7 +85,7 @@ def last_kl(generation: Generation) -> Estimate | None:
     seen = next((seen for seen in reversed(told) if "kl" in seen), None)
     if seen is None:
         return None
-    found = mean_interval(seen.get("kl_by_prompt", []))
+    found = mean_interval(seen.get("kl_by_prompt", []), bounds=NOT_NEGATIVE)
     return found if isinstance(found, Estimate) else Estimate(seen["kl"], None, None, seen.get("samples", 0))
 
 
@@ -120,7 +120,7 @@ def recovery(reward_model: RewardModel, generation: Generation) -> dict[str, obj
     """How well a reward model orders a generation's answers to test prompts as the hidden preference does.
 
     A pair is two answers to one prompt that differ in h. It is *clear* where h differs by 0.5 or more.
-    The interval resamples whole prompts.
+    The interval is over prompts.
 
     :returns: ``test_pairs``, ``accuracy``, ``accuracy_ci`` and ``length_only_accuracy`` on clear pairs
         (of "the longer answer in words wins" and "the shorter one wins" the rule that does better;
@@ -141,7 +141,7 @@ def recovery(reward_model: RewardModel, generation: Generation) -> dict[str, obj
                 right_clear.append(right[-1])
                 length_clear.append(_agreement(difference, count_words(a) - count_words(b)))
                 clusters.append(prompt)
-    clear = cluster_bootstrap(right_clear, clusters)
+    clear = clustered_share(right_clear, clusters)
     longer = sum(length_clear) / len(length_clear) if length_clear else None
     return {
         "test_pairs": clear.n,

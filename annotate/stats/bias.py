@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from annotate.stats.coefficients import cohen_kappa
-from annotate.stats.estimate import Estimate, Reason, Undefined
+from annotate.stats.estimate import SHARE, Estimate, Reason, Undefined
 from annotate.stats.intervals import share_interval
 from annotate.stats.winrates import two_way_mean
 
@@ -24,7 +24,7 @@ def position_bias(
     """
     if prompts is None or raters is None:
         return share_interval(first_preferred)
-    return two_way_mean(first_preferred, prompts, raters)
+    return two_way_mean(first_preferred, prompts, raters, bounds=SHARE)
 
 
 @dataclass(frozen=True)

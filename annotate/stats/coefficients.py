@@ -7,7 +7,7 @@ a function of sums over pairs of ratings of one unit, which is what is resampled
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -274,5 +274,4 @@ def _estimate(
     if not np.isfinite(value):
         return Undefined(Reason.NO_VARIATION, n)
     spread = bootstrap(rows, lambda totals: coefficient(totals)[:, None], clusters, rounds=rounds, seed=seed)
-    found = spread.estimates([value], n)[0]
-    return found if found.high is None else replace(found, high=min(found.high, 1.0))
+    return spread.estimates([value], n, bounds=(-1.0, 1.0))[0]

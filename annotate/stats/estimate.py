@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from math import inf
 from typing import Any
+
+Bounds = tuple[float, float]
+"""The least and the greatest that a figure can be."""
+ANYTHING: Bounds = (-inf, inf)
+NOT_NEGATIVE: Bounds = (0.0, inf)
+SHARE: Bounds = (0.0, 1.0)
+CHANGE_OF_SHARE: Bounds = (-1.0, 1.0)
+ROUNDING = 1e-9
+"""Of a figure of 1 or less, and in proportion of greater ones: what varies by less does not vary."""
 
 
 class Reason(StrEnum):
@@ -12,6 +22,8 @@ class Reason(StrEnum):
 
     NO_DATA = "There is nothing to compute it from."
     NO_OVERLAP = "No two raters judged the same."
+    NO_THREE = "No three raters judged the same: where two differ, nothing says who is right."
+    BY_CHANCE = "The raters do not agree more than by chance, so that nothing says who is right."
     ONE_RATER = "There is only one rater."
     ONE_MODEL = "There is only one model."
     TOO_FEW = "There are too few judgements to tell."
@@ -25,7 +37,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number and its interval, over n observations; too few clusters leave the interval out."""
+    """A number and its interval, over n observations; too few clusters, or clusters that are all alike, have none."""
 
     value: float
     low: float | None
@@ -36,6 +48,18 @@ class Estimate:
     def interval(self) -> list[float] | None:
         """Lower and upper end, or None."""
         return None if self.low is None or self.high is None else [self.low, self.high]
+
+
+def around(value: float, reach: float, n: int, *, bounds: Bounds = ANYTHING) -> Estimate:
+    """A figure with the interval that reaches so far to either side of it, as far as the figure itself can.
+
+    :param reach: 0 where nothing varies: data that are all alike do not say how much others would differ, so that there
+        is no interval.
+    """
+    if reach <= ROUNDING * max(1.0, abs(value)):
+        return Estimate(value, None, None, n)
+    lowest, highest = bounds
+    return Estimate(value, max(value - reach, min(lowest, value)), min(value + reach, max(highest, value)), n)
 
 
 @dataclass(frozen=True)

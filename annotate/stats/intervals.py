@@ -6,19 +6,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from annotate.stats.estimate import Estimate, Reason, Undefined
-
-BOOTSTRAP_ROUNDS = 10_000
+from annotate.stats.estimate import ANYTHING, Bounds, Estimate, Reason, Undefined, around
 
 Floats = NDArray[np.float64]
 
 
-def mean_interval(values: ArrayLike, *, level: float = 0.95) -> Estimate | Undefined:
+def mean_interval(values: ArrayLike, *, bounds: Bounds = ANYTHING, level: float = 0.95) -> Estimate | Undefined:
     """Student's t interval of the mean of independent values.
 
     :param values: float [n], one value a cluster.
+    :param bounds: what the mean can be, which the interval does not leave.
     :param level: coverage, between 0 and 1.
-    :returns: the mean; no interval with fewer than two values.
+    :returns: the mean; no interval with fewer than two values, or where all are the same.
     """
     x = np.asarray(values, dtype=np.float64)
     if len(x) == 0:
@@ -27,7 +26,7 @@ def mean_interval(values: ArrayLike, *, level: float = 0.95) -> Estimate | Undef
     if len(x) == 1:
         return Estimate(mean, None, None, 1)
     half = float(stats.t.ppf((1 + level) / 2, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x)))
-    return Estimate(mean, mean - half, mean + half, len(x))
+    return around(mean, half, len(x), bounds=bounds)
 
 
 def median_interval(values: ArrayLike, *, level: float = 0.95) -> Estimate | Undefined:
@@ -65,17 +64,21 @@ def share_interval(outcomes: ArrayLike, *, level: float = 0.95) -> Estimate | Un
     if n == 0:
         return Undefined(Reason.NO_DATA)
     mean = float(x.mean())
-    return Estimate(mean, *_wilson(mean, n, float(stats.norm.ppf((1 + level) / 2))), n)
+    return Estimate(mean, *wilson(mean, n, float(stats.norm.ppf((1 + level) / 2))), n)
 
 
-def clustered_mean(values: ArrayLike, clusters: ArrayLike, *, level: float = 0.95) -> Estimate | Undefined:
+def clustered_mean(
+    values: ArrayLike, clusters: ArrayLike, *, bounds: Bounds = ANYTHING, level: float = 0.95
+) -> Estimate | Undefined:
     """Student's interval of a mean of values that come in clusters of unequal size.
 
     The variance is that of a ratio of totals over whole clusters: Cochran (1977), "Sampling Techniques", section 6.3.
 
     :param values: float [n].
     :param clusters: [n], the cluster of each value, such as its prompt.
-    :returns: the mean over all values, with n the number of values; no interval with fewer than two clusters.
+    :param bounds: what the mean can be, which the interval does not leave.
+    :returns: the mean over all values, with n the number of values; no interval with fewer than two clusters, or where
+        the mean of each is the same.
     """
     x = np.asarray(values, dtype=np.float64)
     if len(x) == 0:
@@ -84,7 +87,7 @@ def clustered_mean(values: ArrayLike, clusters: ArrayLike, *, level: float = 0.9
     if count < 2:
         return Estimate(mean, None, None, len(x))
     half = float(stats.t.ppf((1 + level) / 2, count - 1) * np.sqrt(variance))
-    return Estimate(mean, mean - half, mean + half, len(x))
+    return around(mean, half, len(x), bounds=bounds)
 
 
 def clustered_share(outcomes: ArrayLike, clusters: ArrayLike, *, level: float = 0.95) -> Estimate | Undefined:
@@ -108,7 +111,7 @@ def clustered_share(outcomes: ArrayLike, clusters: ArrayLike, *, level: float = 
     z = float(stats.norm.ppf((1 + level) / 2))
     worth = mean * (1 - mean) / variance if variance > 0 else float(count)
     worth = min(worth, float(len(x))) * (z / float(stats.t.ppf((1 + level) / 2, count - 1))) ** 2
-    return Estimate(mean, *_wilson(mean, worth, z), len(x))
+    return Estimate(mean, *wilson(mean, worth, z), len(x))
 
 
 def _variance(x: Floats, clusters: ArrayLike) -> tuple[float, int]:
@@ -119,33 +122,12 @@ def _variance(x: Floats, clusters: ArrayLike) -> tuple[float, int]:
     return float((residuals**2).sum() * count / max(count - 1, 1) / len(x) ** 2), count
 
 
-def _wilson(mean: float, n: float, z: float) -> tuple[float, float]:
-    """Wilson's lower and upper end, within 0 and 1."""
+def wilson(mean: float, n: float, z: float) -> tuple[float, float]:
+    """Wilson's lower and upper end of a share of n outcomes, within 0 and 1.
+
+    :param z: the normal quantile of the level.
+    """
     centre = (mean + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * float(np.sqrt(mean * (1 - mean) / n + z * z / (4 * n * n)))
     # At either end the formula gives exactly 0 or 1, but for rounding.
     return 0.0 if mean <= 0 else max(0.0, centre - half), 1.0 if mean >= 1 else min(1.0, centre + half)
-
-
-def cluster_bootstrap(
-    values: ArrayLike, clusters: ArrayLike, *, level: float = 0.95, rounds: int = BOOTSTRAP_ROUNDS, seed: int = 0
-) -> Estimate | Undefined:
-    """Percentile interval of a mean whose clusters are resampled whole.
-
-    Field and Welsh (2007), "Bootstrapping clustered data", section 3: the cluster bootstrap.
-
-    :param values: float [n], such as 1 for a pair that was ordered rightly and 0 for one that was not.
-    :param clusters: [n], the cluster of each value, such as its prompt.
-    :returns: the mean over all values, with n the number of values; no interval with fewer than two clusters.
-    """
-    x = np.asarray(values, dtype=np.float64)
-    if len(x) == 0:
-        return Undefined(Reason.NO_DATA)
-    _names, index = np.unique(np.asarray(clusters), return_inverse=True)
-    sums, sizes = np.bincount(index, weights=x), np.bincount(index)
-    if len(sums) < 2:
-        return Estimate(float(x.mean()), None, None, len(x))
-    draw = np.random.default_rng(seed).integers(len(sums), size=(rounds, len(sums)))
-    means = sums[draw].sum(axis=1) / sizes[draw].sum(axis=1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Estimate(float(x.mean()), float(low), float(high), len(x))

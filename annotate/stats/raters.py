@@ -10,17 +10,15 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from annotate.stats.bias import position_bias
 from annotate.stats.coefficients import krippendorff_alpha
-from annotate.stats.dawid_skene import dawid_skene
-from annotate.stats.estimate import Estimate, Reason, Undefined
+from annotate.stats.estimate import CHANGE_OF_SHARE, Estimate, Reason, Undefined, around
 from annotate.stats.intervals import median_interval, share_interval
+from annotate.stats.reliability import reliabilities
 from annotate.stats.resampling import Floats
-
-Ints = NDArray[np.int64]
 
 LEAST_FOR_DRIFT = 10
 """Units judged with others, below which nothing is said about change."""
@@ -53,8 +51,7 @@ class Rater:
     agreement: Estimate | Undefined
     """Mean share of other raters' judgements of the same pair that say the same, over items judged with others."""
     reliability: Estimate | Undefined
-    """Probability to say what is most likely right, by Dawid and Skene's model over the pairs judged with others; the
-    interval is over items and takes the fitted model as given."""
+    """Probability to say what is most likely right (:func:`~annotate.stats.reliability.reliabilities`)."""
     position_bias: Estimate | Undefined
     """Share of choices for what was shown first, ties being ½."""
     active_ms: Estimate | Undefined
@@ -73,7 +70,7 @@ def rater_table(choices: Choices, *, active_ms: Sequence[ArrayLike]) -> list[Rat
     shown = np.asarray(choices.shown_first)
     item = pair if choices.items is None else np.asarray(choices.items)
     alike = agreement_with_others(pair, outcome)
-    right = _probably_right(pair, rater, outcome)
+    reliability = reliabilities(pair, rater, outcome, item, raters=len(active_ms))
     first_preferred = np.where(outcome == 1, 0.5, outcome == shown)
     rows = []
     for number, times in enumerate(active_ms):
@@ -84,7 +81,7 @@ def rater_table(choices: Choices, *, active_ms: Sequence[ArrayLike]) -> list[Rat
             Rater(
                 judged=np.asarray(times).size,
                 agreement=_share(by_item),
-                reliability=_reliability(right, shared, item, own),
+                reliability=reliability[number],
                 position_bias=position_bias(_by_item(first_preferred[own], item[own])),
                 active_ms=median_interval(times),
                 drift=drift(by_item),
@@ -162,34 +159,8 @@ def drift(agreement: ArrayLike) -> Estimate | Undefined:
         return Estimate(difference, None, None, len(values))
     degrees = parts.sum() ** 2 / (parts**2 / [len(earlier) - 1, len(later) - 1]).sum()
     reach = float(stats.t.ppf(0.975, degrees) * np.sqrt(parts.sum()))
-    return Estimate(difference, difference - reach, difference + reach, len(values))
+    return around(difference, reach, len(values), bounds=CHANGE_OF_SHARE)
 
 
 def _share(shared: Floats) -> Estimate | Undefined:
     return share_interval(shared) if len(shared) else Undefined(Reason.NO_OVERLAP)
-
-
-def _probably_right(pair: Ints, rater: Ints, outcome: Ints) -> Floats | Undefined:
-    """[n], the probability that each judgement is right, by those of pairs that several judged; NaN for the others."""
-    shared = np.bincount(pair)[pair] > 1 if len(pair) else np.zeros(0, dtype=bool)
-    if not shared.any():
-        shared[:] = True  # the model says why it cannot be fitted
-    unit = np.unique(pair[shared], return_inverse=True)[1]
-    truth = dawid_skene(unit, rater[shared], outcome[shared])
-    if isinstance(truth, Undefined):
-        return truth
-    right = np.full(len(pair), np.nan)
-    right[shared] = truth.classes[unit, outcome[shared]]
-    return right
-
-
-def _reliability(
-    right: Floats | Undefined, shared: NDArray[np.bool_], item: NDArray[Any], own: NDArray[np.bool_]
-) -> Estimate | Undefined:
-    if not own.any():
-        return Undefined(Reason.NO_DATA)
-    if isinstance(right, Undefined):
-        return right
-    if not shared.any():
-        return Undefined(Reason.NO_OVERLAP)
-    return share_interval(_by_item(right[shared], item[shared]))

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse, stats
 
-from annotate.stats.estimate import Estimate
+from annotate.stats.estimate import ANYTHING, Bounds, Estimate, around
 
 ROUNDS = 1000
 AT_ONCE = 1 << 24
@@ -46,14 +46,20 @@ class Spread:
     degrees: int
     """Of freedom; 0 where there are too few clusters to tell."""
 
-    def estimates(self, values: ArrayLike, n: int, *, scale: float = 1.0, level: float = 0.95) -> tuple[Estimate, ...]:
-        """Each component with Student's interval, all multiplied by a scale; none with fewer than two clusters."""
+    def estimates(
+        self, values: ArrayLike, n: int, *, scale: float = 1.0, bounds: Bounds = ANYTHING, level: float = 0.95
+    ) -> tuple[Estimate, ...]:
+        """Each component with Student's interval, all multiplied by a scale.
+
+        :param bounds: what the components can be, which the intervals do not leave.
+        :returns: no intervals with fewer than two clusters, nor of a component that is the same in all of them.
+        """
         found = np.asarray(values, dtype=np.float64) * scale
         if self.degrees < 1:
             return tuple(Estimate(value, None, None, n) for value in found.tolist())
         half = stats.t.ppf((1 + level) / 2, self.degrees) * np.sqrt(self.variances) * scale
-        ends = zip(found.tolist(), (found - half).tolist(), (found + half).tolist(), strict=True)
-        return tuple(Estimate(value, low, high, n) for value, low, high in ends)
+        both = zip(found.tolist(), half.tolist(), strict=True)
+        return tuple(around(value, reach, n, bounds=bounds) for value, reach in both)
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,13 @@ from numpy.typing import ArrayLike
 from scipy.special import expit
 
 from annotate.stats.calibration import BINS, bins_of, calibration
-from annotate.stats.estimate import Estimate, Reason, Undefined
+from annotate.stats.estimate import SHARE, Estimate, Reason, Undefined
 from annotate.stats.intervals import clustered_mean, clustered_share
 from annotate.stats.resampling import Clusters, Floats, Members, bootstrap
 
 CHANCE_ROUNDS = 1000
-PAIRS_DRAWN = 20_000
-"""Of chance's draws; of more pairs, the most that are drawn: the error that chance makes falls with their root."""
+JUDGEMENTS_DRAWN = 20_000
+"""Of chance's draws; of more, so many: the error that chance makes falls with their root."""
 
 
 def right(margins: ArrayLike) -> Floats:
@@ -49,7 +49,12 @@ class Reliability:
 
 
 def reliability(
-    margins: ArrayLike, prompts: ArrayLike, *, temperature: float = 1.0, seed: int = 0
+    margins: ArrayLike,
+    prompts: ArrayLike,
+    *,
+    pairs: ArrayLike | None = None,
+    temperature: float = 1.0,
+    seed: int = 0,
 ) -> Reliability | Undefined:
     """Confidence σ(|margin| / T), from ½ to 1, in ten bins of equal width.
 
@@ -57,6 +62,8 @@ def reliability(
 
     :param margins: as of :func:`right`.
     :param prompts: [n], names.
+    :param pairs: [n], the name of the pair of answers of each, which several raters may have judged; by default each is
+        of its own.
     :param seed: of the draws that tell what chance does.
     """
     values, of = np.asarray(margins, dtype=np.float64), np.asarray(prompts)
@@ -69,24 +76,47 @@ def reliability(
     filled = np.flatnonzero(found.counts)
     return Reliability(
         error=found.error,
-        by_chance=_by_chance(confidence, seed),
+        by_chance=_by_chance(confidence, outcomes, np.arange(len(values)) if pairs is None else pairs, seed),
         n=len(values),
         confidence=found.confidence[filled].tolist(),
         share_right=[clustered_share(outcomes[bin_ == number], of[bin_ == number]) for number in filled],
     )
 
 
-def _by_chance(confidence: Floats, seed: int) -> float:
-    """The 95 % quantile of the error where each pair is right with exactly the probability that is stated."""
+def _by_chance(confidence: Floats, outcomes: Floats, pairs: ArrayLike, seed: int) -> float:
+    """The 95 % quantile of the error where each judgement is right with exactly the probability that is stated.
+
+    Raters of a pair are right or wrong together as often as makes them disagree as much as they do: with that chance a
+    pair has one outcome for all of them, otherwise each has one of its own. Lunn and Davies (1998), "A note on
+    generating correlated binary variables", have such draws.
+    """
     generator = np.random.default_rng(seed)
-    size = len(confidence)
-    kept = confidence if size <= PAIRS_DRAWN else generator.choice(confidence, PAIRS_DRAWN, replace=False)
-    bin_ = bins_of(kept, lowest=0.5)
+    pair = np.unique(np.asarray(pairs), return_inverse=True)[1]
+    together = _together(confidence, outcomes, pair)
+    size, count = len(pair), int(pair.max()) + 1
+    if size > JUDGEMENTS_DRAWN:
+        kept = generator.permutation(count)[pair] < count * JUDGEMENTS_DRAWN // size
+        confidence, pair = confidence[kept], pair[kept]
+    bin_ = bins_of(confidence, lowest=0.5)
     errors = []
     for _round in range(CHANCE_ROUNDS):
-        gaps = np.bincount(bin_, weights=(generator.random(len(kept)) < kept) - kept, minlength=BINS)
-        errors.append(float(np.abs(gaps).sum() / len(kept)))
-    return float(np.quantile(errors, 0.95) * np.sqrt(len(kept) / size))
+        own, common = generator.random(len(pair)), generator.random(count)[pair]
+        drawn = np.where((generator.random(count) < together)[pair], common, own) < confidence
+        gaps = np.bincount(bin_, weights=drawn - confidence, minlength=BINS)
+        errors.append(float(np.abs(gaps).sum() / len(pair)))
+    return float(np.quantile(errors, 0.95) * np.sqrt(len(pair) / size))
+
+
+def _together(confidence: Floats, outcomes: Floats, pair: Members) -> float:
+    """The correlation of the outcomes of one pair: by how much of it their raters disagree less than by chance."""
+    judged, right_of = np.bincount(pair), np.bincount(pair, weights=outcomes)
+    several = judged > 1
+    if not several.any():
+        return 0.0
+    stated = np.bincount(pair, weights=confidence)[several] / judged[several]
+    n, of = judged[several], right_of[several]
+    expected = (n * stated * (1 - stated)).sum()
+    return float(np.clip(1 - (of * (n - of) / (n - 1)).sum() / expected, 0, 1)) if expected > 0 else 0.0
 
 
 def best_threshold(scores: ArrayLike, good: ArrayLike) -> float | Undefined:
@@ -144,12 +174,11 @@ def classification(
     def ratio(totals: Floats) -> Floats:
         return np.asarray(totals[:, :1] / totals[:, 1:])
 
-    f1 = bootstrap(rows, ratio, Clusters.of(of, None)).estimates(ratio(rows.sum(axis=0)[None])[0], len(labels))[0]
-    low, high = (None if end is None else float(np.clip(end, 0, 1)) for end in (f1.low, f1.high))
+    spread = bootstrap(rows, ratio, Clusters.of(of, None))
     return Classification(
         precision=clustered_share(labels[called], of[called]),
         recall=clustered_share(called[labels], of[labels]),
-        f1=Estimate(f1.value, low, high, f1.n),
+        f1=spread.estimates(ratio(rows.sum(axis=0)[None])[0], len(labels), bounds=SHARE)[0],
         base=clustered_share(labels, of),
     )
 

@@ -9,18 +9,18 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-from annotate.stats.estimate import Estimate, Reason, Undefined
+from annotate.stats.estimate import SHARE, Bounds, Estimate, Reason, Undefined
 from annotate.stats.intervals import mean_interval, share_interval
 from annotate.stats.resampling import ROUNDS, Clusters, Floats, bootstrap
 
 CHINESE = "\u3400-\u4dbf\u4e00-\u9fff"
 WORD = re.compile(f"[{CHINESE}]|[^\\W_{CHINESE}]+")
+PER_CENT: Bounds = (0.0, 100.0)
 ORDERS = 4
 """Longest run of words that BLEU counts."""
 
@@ -42,22 +42,15 @@ def text_metrics(
     chrf = CHRF()
 
     def mean(metric: Callable[[list[str], list[str]], float]) -> Estimate | Undefined:
-        return _within(1, mean_interval([metric(words(answer), words(known)) for answer, known in pairs]))
+        return mean_interval([metric(words(answer), words(known)) for answer, known in pairs], bounds=SHARE)
 
     return {
         "exact match": share_interval([words(answer) == words(known) for answer, known in pairs]),
         "token F1": mean(token_f1),
         "ROUGE-L": mean(rouge_l),
-        "chrF": _within(100, mean_interval([chrf.sentence_score(answer, [known]).score for answer, known in pairs])),
-        "BLEU": _within(100, _bleu(pairs, rounds, seed)),
+        "chrF": mean_interval([chrf.sentence_score(answer, [known]).score for answer, known in pairs], bounds=PER_CENT),
+        "BLEU": _bleu(pairs, rounds, seed),
     }
-
-
-def _within(highest: float, found: Estimate | Undefined) -> Estimate | Undefined:
-    """An estimate of what lies from 0 to a highest value, whose interval then does, too."""
-    if isinstance(found, Undefined) or found.low is None or found.high is None:
-        return found
-    return replace(found, low=max(0.0, found.low), high=min(highest, found.high))
 
 
 def words(text: str) -> list[str]:
@@ -96,7 +89,7 @@ def _bleu(pairs: Sequence[tuple[str, str]], rounds: int, seed: int) -> Estimate:
     scores = [metric.sentence_score(answer, [known]) for answer, known in pairs]
     rows = np.array([[*s.counts, *s.totals, s.sys_len, s.ref_len] for s in scores], dtype=np.float64)
     spread = bootstrap(rows, _bleu_of_totals, Clusters.of(np.arange(len(pairs)), None), rounds=rounds, seed=seed)
-    return spread.estimates(_bleu_of_totals(rows.sum(axis=0)[None])[0], len(pairs))[0]
+    return spread.estimates(_bleu_of_totals(rows.sum(axis=0)[None])[0], len(pairs), bounds=PER_CENT)[0]
 
 
 def _bleu_of_totals(totals: Floats) -> Floats:

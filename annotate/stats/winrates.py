@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from annotate.stats.estimate import Estimate, Reason, Undefined
+from annotate.stats.estimate import ANYTHING, Bounds, Estimate, Reason, Undefined
 from annotate.stats.intervals import share_interval
 from annotate.stats.resampling import ROUNDS, Clusters, Floats, bootstrap
 
@@ -31,11 +31,18 @@ def win_rate(outcomes: ArrayLike, prompts: ArrayLike) -> Estimate | Undefined:
 
 
 def two_way_mean(
-    values: ArrayLike, prompts: ArrayLike, raters: ArrayLike, *, rounds: int = ROUNDS, seed: int = 0
+    values: ArrayLike,
+    prompts: ArrayLike,
+    raters: ArrayLike,
+    *,
+    bounds: Bounds = ANYTHING,
+    rounds: int = ROUNDS,
+    seed: int = 0,
 ) -> Estimate | Undefined:
     """The mean over judgements, with an interval for prompts and raters such as these.
 
     :param values: float [n], such as outcomes.
+    :param bounds: what the mean can be, which the interval does not leave.
     """
     x = np.asarray(values, dtype=np.float64)
     if len(x) == 0:
@@ -44,7 +51,7 @@ def two_way_mean(
     spread = bootstrap(
         rows, lambda totals: totals[:, :1] / totals[:, 1:], Clusters.of(prompts, raters), rounds=rounds, seed=seed
     )
-    return spread.estimates([x.mean()], len(x))[0]
+    return spread.estimates([x.mean()], len(x), bounds=bounds)[0]
 
 
 def win_rate_matrix(

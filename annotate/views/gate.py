@@ -155,7 +155,7 @@ def _lines(found: Report) -> list[Line]:
         return [older, newer, (change.value, change.interval, change.n)]
 
     kl = (found.kl.value, found.kl.interval, found.kl.n) if found.kl else NOTHING
-    unscored = _("No reward model scored answers of both.") if found.reward.passed is None else ""
+    unscored = _("No reward model scored answers of both.") if found.reward.change.value is None else ""
     alone = _("Only one reward model scored these answers: train another one with another seed and evaluate again.")
     return [
         Line(
@@ -175,7 +175,7 @@ def _lines(found: Report) -> list[Line]:
             else "",
             cells(found.disagreement),
             found.disagreement.passed,
-            unscored or ("" if found.disagreement.passed is not None else alone),
+            unscored or ("" if found.disagreement.change.value is not None else alone),
         ),
         Line(
             _("KL to the parent"),

@@ -34,11 +34,11 @@ ACCURACY: dict[str, tuple[Text, Text]] = {
         gettext_lazy("Another rater with that rater"),
         gettext_lazy("on the same pairs: what a model can be expected to reach"),
     ),
-    "model with majority": (
-        gettext_lazy("This reward model with the majority"),
-        gettext_lazy("where more raters prefer one answer"),
+    "model with majority of others": (
+        gettext_lazy("This reward model with a majority of raters"),
+        gettext_lazy("with the same majorities as the rater below: those of a pair's raters but one"),
     ),
-    "rater with majority": (
+    "rater with majority of others": (
         gettext_lazy("One rater with the majority of the others"),
         gettext_lazy("on pairs that three or more judged"),
     ),

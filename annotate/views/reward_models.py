@@ -56,7 +56,11 @@ def shown(figures: dict[str, Any], project: Project) -> dict[str, Any]:
     classified, calibrated = figures["classification"], figures["calibration"]
     return {
         "prompts": figures["prompts"],
-        "accuracy": [(*words, _figure(figures["accuracy"][name])) for name, words in ACCURACY.items()],
+        "accuracy": [
+            (*words, _figure(figures["accuracy"][name]))
+            for name, words in ACCURACY.items()
+            if name in figures["accuracy"]  # an earlier report lacks what is measured since
+        ],
         "ceiling": figures["accuracy"]["rater with rater"].get("value"),
         "classification": [(*words, _figure(classified[name])) for name, words in CLASSIFICATION.items()]
         if "threshold" in classified

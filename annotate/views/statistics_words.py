@@ -11,6 +11,8 @@ from annotate.stats.estimate import Estimate, Reason, Undefined
 REASONS: dict[Reason, Promise] = {
     Reason.NO_DATA: _("There is nothing to compute it from."),
     Reason.NO_OVERLAP: _("No two raters judged the same."),
+    Reason.NO_THREE: _("No three raters judged the same: where two differ, nothing says who is right."),
+    Reason.BY_CHANCE: _("The raters do not agree more than by chance, so that nothing says who is right."),
     Reason.ONE_RATER: _("There is only one rater."),
     Reason.ONE_MODEL: _("There is only one model."),
     Reason.TOO_FEW: _("There are too few judgements to tell."),

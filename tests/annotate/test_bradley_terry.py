@@ -135,6 +135,12 @@ def test_the_bootstrap_s_intervals_are_about_as_wide_as_the_sandwich_s():
         assert one.high - one.low == pytest.approx(other.high - other.low, rel=0.15)
 
 
+def test_prompts_that_all_say_the_same_do_not_tell_how_much_others_would_differ():
+    # Each of three prompts is won once and lost once.
+    found = strengths([1] * 6, [0] * 6, [0, 2] * 3, models=2, prompts=[1, 1, 2, 2, 3, 3], raters=None)
+    assert (found.models[1].value, found.models[1].interval) == (pytest.approx(0, abs=1e-6), None)
+
+
 def test_who_is_named_first_does_not_matter():
     first, second, outcome, prompts, raters, style = simulated(3)
     turned = np.random.default_rng(3).random(len(first)) < 0.5

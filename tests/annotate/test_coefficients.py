@@ -172,3 +172,16 @@ def test_where_all_answers_are_the_same_only_ac1_is_defined():
     assert cohen_kappa([3, NONE], [NONE, 3]) == Undefined(Reason.NO_OVERLAP)
     assert isinstance(gwet_ac1(*same), Estimate)
     assert gwet_ac1(*same).value == 1
+
+
+def test_full_agreement_does_not_say_how_much_others_would_agree():
+    five = np.repeat(np.arange(5), 2), [7, 8] * 5, [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+    for found in (krippendorff_alpha(*five, "ordinal"), krippendorff_alpha(*five, "interval"), fleiss_kappa(*five)):
+        assert (found.value, found.interval) == (1, None)
+    assert cohen_kappa([1, 2, 3], [1, 2, 3]).interval is None
+
+
+def test_an_interval_of_few_units_does_not_leave_the_scale():
+    three = [1, 1, 2, 2, 3, 3], [7, 8, 7, 8, 7, 8], [1, 1, 1, 2, 2, 2]
+    for coefficient in (fleiss_kappa, gwet_ac1, partial(krippendorff_alpha, metric="ordinal")):
+        assert coefficient(*three).interval == [-1, 1]  # nothing is known

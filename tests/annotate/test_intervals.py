@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from annotate.stats.intervals import cluster_bootstrap, mean_interval, median_interval, share_interval
+from annotate.stats.estimate import Estimate
+from annotate.stats.intervals import clustered_mean, mean_interval, median_interval, share_interval
 
 
 def test_the_mean_interval_is_students() -> None:
@@ -56,35 +57,16 @@ def test_the_interval_of_a_share_with_ties_stays_between_0_and_1() -> None:
 def test_no_data_gives_no_numbers_and_one_value_no_interval() -> None:
     assert (mean_interval([]).value, mean_interval([]).interval) == (None, None)
     assert (mean_interval([4]).value, mean_interval([4]).interval) == (4, None)
-    assert cluster_bootstrap([], []).value is None
-    assert cluster_bootstrap([1, 0], ["a", "a"]).interval is None
 
 
-def test_clusters_of_one_give_the_plain_bootstrap() -> None:
-    values = np.random.default_rng(1).normal(size=40)
-    expected = stats.bootstrap(
-        (values,), np.mean, n_resamples=10_000, method="percentile", rng=np.random.default_rng(2)
-    ).confidence_interval
-    assert cluster_bootstrap(values, range(40)).interval == pytest.approx([expected.low, expected.high], abs=0.02)
+def test_values_that_are_all_alike_do_not_say_how_much_others_would_differ() -> None:
+    assert mean_interval([5, 5, 5, 5]) == Estimate(5, None, None, 4)
+    assert mean_interval([0.1] * 7).interval is None  # whose mean is off by a rounding
+    assert clustered_mean([5, 4, 5, 4], ["a", "a", "b", "b"]) == Estimate(4.5, None, None, 4)
 
 
-def test_values_repeated_within_a_cluster_do_not_narrow_the_interval() -> None:
-    values = np.random.default_rng(3).integers(2, size=30)
-    once = cluster_bootstrap(values, range(30))
-    repeated = cluster_bootstrap(np.repeat(values, 9), np.repeat(range(30), 9))
-    assert repeated.interval == pytest.approx(once.interval)
-    assert (repeated.value, repeated.n) == (pytest.approx(once.value), 270)
-
-
-def test_the_cluster_interval_covers_as_often_as_it_says() -> None:
-    draw = np.random.default_rng(4)
-    covered = 0
-    for round_ in range(300):
-        effects = draw.normal(size=40)
-        values = (np.repeat(effects, 5) + draw.normal(size=200)).round(6)
-        estimate = cluster_bootstrap(values, np.repeat(range(40), 5), rounds=400, seed=round_)
-        assert estimate.low is not None
-        assert estimate.high is not None
-        covered += estimate.low <= 0 <= estimate.high
-    # 95 % of 300 is 285; the bootstrap of 40 clusters is a little short; four standard errors are 15.
-    assert covered >= 265
+def test_an_interval_does_not_leave_what_its_figure_can_be() -> None:
+    # Student's of 5 and 4 is 4.5 ± 6.35.
+    assert mean_interval([5, 4], bounds=(1, 5)).interval == [1, 5]
+    assert clustered_mean([5, 4], ["a", "b"], bounds=(1, 5)).interval == [1, 5]
+    assert mean_interval([-0.5, 0.25], bounds=(0, 9)).low == -0.125  # nor does it leave out the figure itself

@@ -38,8 +38,7 @@ def test_a_rater_s_row_has_agreement_place_and_time():
     assert (one.agreement.value, one.agreement.n) == (pytest.approx(2 / 3), 3)
     assert one.position_bias.value == pytest.approx((1 + 1 + 0.5) / 3)
     assert other.position_bias.value == pytest.approx((0 + 1 + 0.5) / 3)
-    assert 0 <= one.reliability.value <= 1
-    assert one.reliability.n == 3
+    assert one.reliability == Undefined(Reason.NO_THREE, 6)
     assert one.drift == Undefined(Reason.TOO_FEW, 3)
     assert nobody.judged == 0
     assert nobody.reliability == nobody.position_bias == nobody.active_ms == Undefined(Reason.NO_DATA)
@@ -94,7 +93,7 @@ def test_pairs_of_one_item_count_as_one():
     shown = [0, 0, 2, 2, 0, 0, 0, 0, 2, 2, 0, 0]
     choices = Choices(pairs, np.tile([0, 1], 6), outcomes, shown, items=items)
     one, other = rater_table(choices, active_ms=[[1000, 4000]] * 2)
-    assert (one.judged, one.agreement.n, one.position_bias.n, one.reliability.n) == (2, 2, 2, 2)
+    assert (one.judged, one.agreement.n, one.position_bias.n) == (2, 2, 2)
     assert one.agreement.value == other.agreement.value == pytest.approx((1 + 1 / 3) / 2)
     assert one.position_bias.value == pytest.approx(((1 + 1 + 0.5) / 3 + (1 + 0 + 0) / 3) / 2)
     assert one.active_ms.value == 2500
@@ -112,19 +111,20 @@ def test_who_always_takes_the_first_is_seen_to():
 
 
 def test_where_all_say_the_same_reliability_is_explained_and_the_rest_stands():
-    choices = Choices(np.repeat(np.arange(5), 2), np.tile([0, 1], 5), np.ones(10), np.zeros(10))
-    one, _other = rater_table(choices, active_ms=[np.ones(5)] * 2)
-    assert one.reliability == Undefined(Reason.NO_VARIATION, 10)
+    choices = Choices(np.repeat(np.arange(5), 3), np.tile([0, 1, 2], 5), np.ones(15), np.zeros(15))
+    one, _other, _third = rater_table(choices, active_ms=[np.ones(5)] * 3)
+    assert one.reliability == Undefined(Reason.NO_VARIATION, 15)
     assert (one.agreement.value, one.position_bias.value) == (1, 0.5)
 
 
 def test_drift_is_the_difference_of_halves_with_welch_s_interval():
-    earlier, later = [1, 0, 1, 1, 0], [0, 0, 1, 0, 0, 0]
+    earlier, later = [1, 0, 1, 1, 0] * 2, [0, 0, 1, 0, 0] * 2
     expected = stats.ttest_ind(later, earlier, equal_var=False).confidence_interval()
     found = drift(earlier + later)
-    assert found.value == pytest.approx(1 / 6 - 3 / 5)
+    assert found.value == pytest.approx(1 / 5 - 3 / 5)
     assert found.interval == pytest.approx([expected.low, expected.high])
     assert drift([1] * 12) == Estimate(0.0, None, None, 12)
+    assert drift([1, 0, 1, 1, 0, 0, 0, 1, 0, 0]).low == -1  # Welch's would be −1.13; no share changes by more
 
 
 def test_generations_stand_on_one_scale_from_generation_0():

@@ -52,6 +52,15 @@ def test_a_mean_over_few_raters_is_less_sure_than_over_many():
     assert two_way_mean([], [], []) == Undefined(Reason.NO_DATA)
 
 
+def test_a_mean_score_stays_on_its_scale_and_is_not_sure_where_all_are_alike():
+    prompts, raters = [1, 1, 2, 2], [1, 2, 1, 2]
+    assert two_way_mean([5, 5, 5, 5], prompts, raters, bounds=(1, 5)).interval is None
+    found = two_way_mean([5, 4, 5, 4], prompts, raters, bounds=(1, 5))
+    assert (found.value, found.interval) == (4.5, [1, 5])  # of two raters a point apart nothing is known
+    bias = position_bias([1, 1, 0, 0.5], prompts, raters)
+    assert bias.interval == [0, 1]
+
+
 def test_a_rater_who_always_takes_the_first_has_a_bias_of_one():
     found = position_bias(np.ones(40))
     expected = stats.binomtest(40, 40).proportion_ci(method="wilson")

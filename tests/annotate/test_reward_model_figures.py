@@ -104,6 +104,38 @@ def test_a_model_whose_confidence_is_right_stays_below_what_chance_makes_in_95_o
     assert 0.9 <= below / 200 <= 0.99
 
 
+@pytest.mark.parametrize("concentration", [0.0, 1.0, 4.0])
+def test_raters_who_agree_do_not_make_a_model_that_is_right_look_wrong(concentration: float) -> None:
+    # A pair's raters are right with a chance of its own, Beta about what is stated: they agree in 100, 80 and 67 %.
+    generator = np.random.default_rng(6)
+    above = 0
+    for draw in range(60):
+        size = np.abs(generator.normal(0, 1, 100))
+        stated = expit(size)
+        chance = (
+            generator.beta(stated * concentration, (1 - stated) * concentration)
+            if concentration
+            else (generator.random(100) < stated).astype(float)
+        )
+        outcomes = generator.random((100, 3)) < chance[:, None]
+        margins, pairs = np.where(outcomes, size[:, None], -size[:, None]).ravel(), np.repeat(np.arange(100), 3)
+        found = reliability(margins, pairs, pairs=pairs, seed=draw)
+        assert isinstance(found, Reliability)
+        above += found.error > found.by_chance
+    assert (
+        above <= 8
+    )  # 3 of 60 at 5 %, and three standard deviations of 1.7; it were 9, 26 and 47 for independent raters
+
+
+def test_raters_who_contradict_each_other_count_as_independent() -> None:
+    size = np.linspace(0.1, 2, 50)
+    margins, pairs = np.column_stack([size, -size]).ravel(), np.repeat(np.arange(50), 2)
+    apart, together = (reliability(margins, pairs, pairs=of) for of in (None, pairs))
+    assert isinstance(apart, Reliability)
+    assert isinstance(together, Reliability)
+    assert together.by_chance == pytest.approx(apart.by_chance, rel=0.1)
+
+
 def test_a_model_that_is_far_too_sure_is_above_what_chance_makes() -> None:
     margins = np.tile([8.0, 8.0, -8.0], 60)
     found = reliability(margins, np.arange(180))
@@ -141,6 +173,14 @@ def test_precision_recall_and_f1_are_sklearn_s_with_intervals_around_them() -> N
     assert found.f1.low is not None
     assert found.f1.high is not None
     assert 0 <= found.f1.low < found.f1.value < found.f1.high <= 1
+
+
+def test_a_threshold_that_is_always_right_is_not_certain_to_be() -> None:
+    found = classification([1.0, 0.0, 1.0, 0.0], [True, False, True, False], ["a", "a", "b", "b"], threshold=0.5)
+    assert isinstance(found, Classification)
+    assert found.f1 == Estimate(1.0, None, None, 4)
+    assert found.precision.low is not None
+    assert found.precision.low < 0.5
 
 
 def test_scores_are_averaged_over_answers_of_like_length() -> None:

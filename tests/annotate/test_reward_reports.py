@@ -19,6 +19,7 @@ from annotate.models import (
     Completion,
     Item,
     Judgement,
+    Membership,
     RewardModel,
     RewardModelReport,
     User,
@@ -26,7 +27,10 @@ from annotate.models import (
 from annotate.services import Refused, background
 from annotate.services.claiming import claim
 from annotate.services.files import run_folder
+from annotate.services.guidelines import mark_read
 from annotate.services.judging import submit
+from annotate.services.reward_reports import predictions
+from annotate.services.reward_reports import rankings as rankings_tested
 from annotate.services.reward_reports.report import make_report
 from annotate.services.rows import rankings
 from annotate.services.snapshots import create_snapshot
@@ -123,11 +127,49 @@ def test_accuracy_stands_beside_length_and_beside_what_people_reach(model: Rewar
     assert brief(found["model"]) == (9 / 12, 12)
     assert brief(found["model with rater"]) == (9 / 12, 12)
     assert brief(found["rater with rater"]) == (0.5, 12)
-    assert brief(found["model with majority"]) == (1.0, 3)
-    assert found["rater with majority"] == {"reason": "NO_DATA", "n": 0}
+    nothing = {"reason": "NO_DATA", "n": 0}
+    assert found["model with majority of others"] == found["rater with majority of others"] == nothing
     # One prompt's longer answers are preferred, those of the other are equally long.
     assert brief(found["length"]) == (0.75, 12)
     assert 0 <= found["model"]["low"] < 0.75 < found["model"]["high"] <= 1
+
+
+def test_the_model_is_compared_with_the_same_majorities_as_a_rater() -> None:
+    stage = world(prompts=6, overlap=3, completions_per_item=3)
+    Membership.objects.create(user=stage.charlie, project=stage.project, role=Membership.Role.RATER)
+    mark_read(user=stage.charlie, guideline=stage.project.guidelines.get())
+    collect_items(stage, samples=3)
+    for person in (stage.alice, stage.bob, stage.charlie):
+        judge_all(stage, person, reverse_last=person == stage.bob)
+    model = trained(stage, SCORES)
+    found = make_report(reward_model=model).figures["accuracy"]
+    # On one test prompt all agree, three pairs for each of three raters. On the other only Bob's two others do, with
+    # whom he never agrees and the model on two pairs of three; Alice's and Charlie's others are divided.
+    assert brief(found["model with majority of others"]) == (11 / 12, 12)
+    assert brief(found["rater with majority of others"]) == (9 / 12, 12)
+    # Each of Alice's and Charlie's agrees with one of two on the other prompt, none of Bob's: a third of 9.
+    assert brief(found["rater with rater"]) == (pytest.approx((9 + 3) / 18), 18)
+
+
+def test_raters_of_the_same_two_answers_are_known_to_be(stage: World, model: RewardModel) -> None:
+    predicted = predictions.read(model.run)
+    assert predicted is not None
+    found = rankings_tested.judged_pairs(rankings_tested.tested(model.snapshot, predicted, None))
+    # Alice and Bob each order the three pairs of both prompts, those of the last one the other way round.
+    by_pair: dict[int, list[float]] = {}
+    for pair, margin in zip(found.pairs, found.margins, strict=True):
+        by_pair.setdefault(pair, []).append(margin)
+    assert sorted(map(sorted, by_pair.values())) == [[-2, 2], [-1, 1], [-1, 1], [1, 1], [1, 1], [2, 2]]
+
+
+def test_a_report_of_before_a_figure_was_measured_is_shown_without_it(model: RewardModel, client: Client) -> None:
+    report = make_report(reward_model=model)
+    del report.figures["accuracy"]["model with majority of others"]
+    report.save()
+    client.force_login(User.objects.get(username="alice"))
+    html = client.get(reverse("reward_model", args=["garden", 1])).content.decode()
+    assert "This reward model with one rater" in html
+    assert "This reward model with a majority of raters" not in html
 
 
 def test_slices_tell_raters_criteria_and_lengths_apart(stage: World, model: RewardModel) -> None:

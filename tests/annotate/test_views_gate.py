@@ -193,6 +193,19 @@ def test_the_reward_s_change_is_paired_by_prompt(client: Client) -> None:
     assert ">0.8125" in show(client, made)
 
 
+def test_a_rise_that_is_the_same_on_every_prompt_is_not_known_to_be_one_of_others(client: Client) -> None:
+    made = unplanned()
+    for number in (1, 2):
+        reward_model(made, number, {0: [0, 1, 0, 1], 1: [number, 1 + number, number, 1 + number]})
+    found = gate.report(made.newer)
+    assert (found.reward.change.interval, found.disagreement.change.interval) == (None, None)
+    assert (found.checks["reward"], found.checks["disagreement"], found.failed) == (None, None, [])
+    html = show(client, made)
+    assert html.count("not known</span>") == 2
+    assert "No reward model scored" not in html
+    assert "Only one reward model" not in html
+
+
 def test_a_gap_between_two_reward_models_that_widens_is_out_of_bounds(client: Client) -> None:
     made = unplanned()
     rises = np.array([1.0, 1.25, 1.5, 1.0])

@@ -63,17 +63,19 @@ def test_strengths_are_points_above_generation_0_with_the_matrix_beside_them(cli
 def test_scores_are_compared_on_test_prompts(client: Client) -> None:
     made = compared(number=4, completions_per_item=2)  # of 12 prompts, 4 of them for tests
     project, criterion = made.stage.project, str(made.stage.criterion.pk)
-    for _pair in range(4):
+    for best in (5, 5, 5, 4):
         slot = claim(user=made.stage.bob, project=project)
         assert slot is not None
-        values = {c.pk: 5 if c.generation_id == made.newer.pk else 2 for c in slot.item.completions.all()}
+        values = {c.pk: best if c.generation_id == made.newer.pk else 2 for c in slot.item.completions.all()}
         answer(slot, (1, 2), scores={str(pk): {criterion: value} for pk, value in values.items()})
     collect_items(made.stage, samples=2)
     while slot := claim(user=made.stage.bob, project=project):
         answer(slot, (1, 2), scores={str(pk): {criterion: 1} for pk in slot.shown})
     base, newer = (found(made).scores[made.stage.criterion.pk][number] for number in (0, 1))
     assert (base.value, base.n) == (pytest.approx((2 + 1 + 1) / 3), 4)
-    assert (newer.value, newer.n) == (5, 4)
+    assert base.interval is None  # the same on each prompt
+    assert (newer.value, newer.n) == (4.75, 4)
+    assert newer.interval == [pytest.approx(4.75 - 3.182446 * 0.25), 5]  # Student's would end at 5.55
     assert "on test prompts" in show(client, made)
 
 

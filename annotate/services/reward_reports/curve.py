@@ -8,6 +8,7 @@ from typing import Any
 from annotate.models import RewardModel, Split
 from annotate.services.reward_reports.outcomes import plain
 from annotate.services.reward_reports.predictions import Predicted, margins_of, read
+from annotate.stats.estimate import CHANGE_OF_SHARE
 from annotate.stats.intervals import clustered_mean, clustered_share
 from annotate.stats.reward_models import right
 
@@ -54,4 +55,4 @@ def _ahead(ours: Mapping[str, Predicted], theirs: Mapping[str, Predicted]) -> An
     both = [row for row in ours if row in theirs and ours[row].ranks == theirs[row].ranks]
     margins, prompts = margins_of(ours[row] for row in both)
     others, _same = margins_of(theirs[row] for row in both)
-    return clustered_mean(right(margins) - right(others), prompts)
+    return clustered_mean(right(margins) - right(others), prompts, bounds=CHANGE_OF_SHARE)

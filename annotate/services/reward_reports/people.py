@@ -1,7 +1,8 @@
 """The raters beside the model: how far they agree among themselves, which no model can be expected to pass.
 
 Everything is counted over pairs of answers to test prompts that somebody put in an order: guessed alike 1, guessed to
-be equal ½, guessed the other way round 0.
+be equal ½, guessed the other way round 0. What a rater is compared with, the model is compared with as well, as often:
+each other rater of a pair, and the majority of the others with that rater left out.
 """
 
 from __future__ import annotations
@@ -45,17 +46,16 @@ def _raters(all_said: list[Said], scores: Mapping[int, float], outcomes: Outcome
         if len(sides) < 2:
             continue
         model = float(np.sign(scores[one] - scores[other]))
-        total = sum(sides)
-        if total:
-            outcomes.add("people", "model with majority", _alike(model, float(np.sign(total))), prompt)
         for place, side in enumerate(sides):
-            rest = float(np.sign(total - side))
-            if len(sides) > 2 and rest:
-                outcomes.add("people", "rater with majority", _alike(side, rest), prompt)
+            others = sides[:place] + sides[place + 1 :]
+            most = float(np.sign(sum(others)))
+            if len(others) > 1 and most:
+                outcomes.add("people", "model with majority of others", _alike(model, most), prompt)
+                outcomes.add("people", "rater with majority of others", _alike(side, most), prompt)
             if side:
                 outcomes.add("people", "model with rater", _alike(model, side), prompt)
-                for guess in sides[:place] + sides[place + 1 :]:
-                    outcomes.add("people", "rater with rater", _alike(guess, side), prompt)
+                alike = [_alike(guess, side) for guess in others]
+                outcomes.add("people", "rater with rater", sum(alike) / len(alike), prompt)
 
 
 def _alike(guess: float, truth: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -37,6 +38,31 @@ def tested(snapshot: Snapshot, predicted: Mapping[str, Predicted], on_read: OnRe
             row = numbering.ranking(ranking).row_id if numbering else ranking.row_id
             if row in predicted:
                 found.append((ranking, predicted[row]))
+    return found
+
+
+@dataclass(frozen=True)
+class JudgedPairs:
+    """Preferences between two answers, several of them of the same two where several raters judged."""
+
+    margins: list[float]
+    """The model's score of the preferred answer less that of the other."""
+    prompts: list[str]
+    pairs: list[int]
+    """The number of the two answers that each is of."""
+
+
+def judged_pairs(rows: Iterable[Tested]) -> JudgedPairs:
+    """All preferences, by what they are of."""
+    numbers: dict[tuple[int, int], int] = {}
+    found = JudgedPairs([], [], [])
+    for ranking, prediction in rows:
+        answers = ranking.provenance["completions"]
+        for better, worse in prediction.pairs():
+            one, other = sorted((answers[better], answers[worse]))
+            found.margins.append(prediction.scores[better] - prediction.scores[worse])
+            found.prompts.append(ranking.prompt_id)
+            found.pairs.append(numbers.setdefault((one, other), len(numbers)))
     return found
 
 

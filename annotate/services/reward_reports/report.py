@@ -36,6 +36,13 @@ KIND = "reward_report"
 SLICES = ("rater", "criterion", "norm", "kind", "source", "strength", "lengths", "position", "script", "tag")
 MOST_OF_A_KIND = 30
 """Places of one kind that are kept, those with most pairs."""
+WITH_PEOPLE = (
+    "model with rater",
+    "rater with rater",
+    "model with majority of others",
+    "rater with majority of others",
+)
+"""What is said of how far the model, and raters, agree with raters."""
 BINS = 20
 """Of a distribution of scores."""
 Figures = dict[str, Any]
@@ -97,13 +104,10 @@ def _figures(reward_model: RewardModel, predicted: Mapping[str, Predicted], on_p
         "accuracy": {
             "model": outcomes.share("model", ""),
             "length": outcomes.share("length", "rater"),
-            **{
-                name: outcomes.share("people", name)
-                for name in ("model with rater", "rater with rater", "model with majority", "rater with majority")
-            },
+            **{name: outcomes.share("people", name) for name in WITH_PEOPLE},
         },
         "classification": _classification(dev, test),
-        "calibration": _calibration(margins, prompts, temperature),
+        "calibration": _calibration(rankings.judged_pairs(rows), temperature),
         "disagreement": _disagreement(test, prompts),
         "curve": learning_curve(reward_model, predicted),
         "slices": {by: outcomes.of(by)[:MOST_OF_A_KIND] for by in SLICES},
@@ -127,18 +131,18 @@ def _classification(dev: list[Predicted], test: list[Predicted]) -> Figures:
     return {"threshold": threshold, "n": len(labelled), **figures}
 
 
-def _calibration(margins: list[float], prompts: list[str], temperature: float | Undefined) -> Figures:
+def _calibration(judged: rankings.JudgedPairs, temperature: float | Undefined) -> Figures:
     if isinstance(temperature, Undefined):
-        return {"temperature": plain(temperature), "before": _reliability(margins, prompts, 1.0), "after": None}
+        return {"temperature": plain(temperature), "before": _reliability(judged, 1.0), "after": None}
     return {
         "temperature": {"value": temperature},
-        "before": _reliability(margins, prompts, 1.0),
-        "after": _reliability(margins, prompts, temperature),
+        "before": _reliability(judged, 1.0),
+        "after": _reliability(judged, temperature),
     }
 
 
-def _reliability(margins: list[float], prompts: list[str], temperature: float) -> Figures:
-    found = reliability(margins, prompts, temperature=temperature)
+def _reliability(judged: rankings.JudgedPairs, temperature: float) -> Figures:
+    found = reliability(judged.margins, judged.prompts, pairs=judged.pairs, temperature=temperature)
     if isinstance(found, Undefined):
         return plain(found)
     bins = zip(found.confidence, found.share_right, strict=True)
