@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,10 @@ ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / "var" / "models" / "SmolLM2-135M-Instruct"
 FOLDER = ROOT / "var" / "study" / "policy"
 SEEDS = (0, 1, 2)
-STOPS = (4, 8, 16, 32, 64)
+STOPS = (4, 8, 16, 32)
 """Updates after which PPO and RLOO are measured."""
+KL_TARGET = 12.0
+"""Nats an answer that they aim at: twice the default, so that the curve goes on where the default would stay."""
 BEST_OF = (1, 2, 4, 8, 16)
 LEARNED_FROM = (4, 16)
 """Answers a prompt of which SFT imitates the best and DPO learns the order."""
@@ -104,7 +106,7 @@ def check_settings() -> None:
     """
     path = FOLDER / "settings.json"
     now = {
-        "ppo": asdict(ImproveJob(policy="", reward_model="")),
+        "ppo": asdict(replace(online_job("gae", 0), policy="")),
         "sft": asdict(SftJob(policy="")),
         "dpo": asdict(DpoJob(policy="")),
         "study": {"stops": STOPS, "learned_from": LEARNED_FROM, "betas": BETAS, "draws": [DRAWS, *BEST_OF]},
@@ -149,6 +151,19 @@ def teacher(study: Study) -> Teacher:
     return Teacher.over([completion for own in study.drawn("train", SEEDS[0]) for completion in own])
 
 
+def online_job(advantage: Advantage, seed: int) -> ImproveJob:
+    """PPO or RLOO; all else is as by default."""
+    return ImproveJob(
+        policy=str(MODEL),
+        reward_model="",
+        updates=STOPS[-1],
+        advantage=advantage,
+        sampling=SAMPLING,
+        seed=seed,
+        kl_target=KL_TARGET,
+    )
+
+
 def of_online(study: Study, name: str, advantage: Advantage, seed: int) -> Iterator[Point]:
     """PPO or RLOO with one seed, after each number of updates."""
     known = [FOLDER / "points" / f"{name.lower()}-{seed}-{updates}.json" for updates in STOPS]
@@ -156,9 +171,8 @@ def of_online(study: Study, name: str, advantage: Advantage, seed: int) -> Itera
         trained = iter([(updates, MODEL) for updates in STOPS])  # measured, so nobody opens it
     else:
         folder = FOLDER / f"{name.lower()}-{seed}"
-        trained = online(
-            folder, MODEL, study.engine, teacher(study), study.prompts["train"], SAMPLING, advantage, seed, STOPS
-        )
+        job = online_job(advantage, seed)
+        trained = online(folder, job, study.engine, teacher(study), study.prompts["train"], STOPS)
     for updates, policy in trained:
         yield study.point(f"{name.lower()}-{seed}-{updates}", partial(Path, policy))
 

@@ -16,7 +16,7 @@ import torch
 
 from annotate.simulated import hidden_preference
 from policy.actor import actor_of
-from policy.contract import Advantage, ImproveJob, Sampling
+from policy.contract import ImproveJob, Sampling
 from policy.engines.base import Completion, Engine
 from policy.examples import Example
 from policy.language import LanguageModel
@@ -63,13 +63,10 @@ class Teacher:
 
 def online(
     folder: Path,
-    base: Path,
+    job: ImproveJob,
     engine: Engine,
     teacher: Teacher,
     prompts: Sequence[TokenPrompt],
-    sampling: Sampling,
-    advantage: Advantage,
-    seed: int,
     stops: Sequence[int],
 ) -> Iterator[tuple[int, Path]]:
     """Train with PPO or RLOO and publish the policy after some of its updates; goes on after the last that was made.
@@ -78,16 +75,13 @@ def online(
     :returns: each with the policy's folder, once it is there.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    job = ImproveJob(
-        policy=str(base), reward_model="", updates=stops[-1], advantage=advantage, sampling=sampling, seed=seed
-    )
     device = resolve_device(job.device)
     with open_run(folder) as run:
         actor = actor_of(job, resolve_dtype(job.dtype, device), device)
         for updates in stops:
             published = folder / f"after-{updates}"
             if not published.is_dir():
-                engine.load_weights(base)
+                engine.load_weights(Path(job.policy))
                 state = improve(run, replace(job, updates=updates), actor, engine, teacher.reward, prompts)
                 latest = run.latest_checkpoint()
                 if latest is None or step_of(latest) < len(state.history):
