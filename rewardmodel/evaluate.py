@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
+from statistics import NormalDist
 from typing import TypedDict
 
 import numpy as np
@@ -47,7 +49,8 @@ def agreement(rankings: Sequence[Ranking], scores: Sequence[Tensor], seed: int =
     """Accuracy over preferred pairs, ties of the rater skipped and ties of the score counted half.
 
     The interval is a percentile bootstrap over prompts: pairs of one prompt are not independent
-    (Cameron, Gelbach and Miller 2008, "Bootstrap-based improvements for inference with clustered errors").
+    (Cameron, Gelbach and Miller 2008, "Bootstrap-based improvements for inference with clustered errors"). Where all
+    prompts are alike, drawing them anew says nothing, and it is Wilson's of as many outcomes as there are prompts.
 
     :param scores: [K] float for each ranking.
     :param seed: of the bootstrap.
@@ -62,7 +65,9 @@ def agreement(rankings: Sequence[Ranking], scores: Sequence[Tensor], seed: int =
         pairs[ranking.prompt_id] += len(margins)
     right, all_pairs = np.array(list(correct.values())), np.array(list(pairs.values()))
     interval = None
-    if len(right) > 1:
+    if len(right) > 1 and np.ptp(right / all_pairs) == 0:
+        interval = _wilson(float(right[0] / all_pairs[0]), len(right))
+    elif len(right) > 1:
         generator = np.random.default_rng(seed)
         draws = generator.multinomial(len(right), np.full(len(right), 1 / len(right)), size=BOOTSTRAP_SAMPLES)
         interval = np.quantile((draws @ right) / (draws @ all_pairs), [0.025, 0.975]).tolist()
@@ -72,6 +77,14 @@ def agreement(rankings: Sequence[Ranking], scores: Sequence[Tensor], seed: int =
         pairs=int(all_pairs.sum()),
         prompts=len(right),
     )
+
+
+def _wilson(share: float, n: int) -> list[float]:
+    """The 95 % interval of a share of n outcomes: Wilson (1927), "Probable inference, the law of succession"."""
+    z = NormalDist().inv_cdf(0.975)
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return [max(0.0, centre - half), min(1.0, centre + half)]
 
 
 def length_agreement(rankings: Sequence[Ranking], seed: int = 0) -> Agreement:

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from statsmodels.stats.proportion import proportion_confint
 
 from rewardmodel.chat import Answer
 from rewardmodel.data import Ranking
@@ -50,6 +51,13 @@ def test_the_interval_counts_prompts_and_not_pairs():
     half_width = 1.96 * np.sqrt(right.mean() * (1 - right.mean()) / 40)  # normal approximation over prompts
     low, high = single["accuracy_ci"]
     assert (high - low) / 2 == pytest.approx(half_width, rel=0.2)
+
+
+def test_where_no_prompt_differs_the_interval_is_that_of_so_many_outcomes():
+    rankings = [ranking([1, 2], str(number)) for number in range(40)]
+    found = agreement(rankings, [torch.tensor([1.0, 0.0])] * 40)
+    assert found["accuracy"] == 1
+    assert found["accuracy_ci"] == pytest.approx(proportion_confint(40, 40, method="wilson"), abs=1e-12)
 
 
 def test_the_95_percent_interval_covers_the_truth_about_95_percent_of_the_time():
