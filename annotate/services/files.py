@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.utils.translation import gettext as _
@@ -20,6 +21,28 @@ CONTEXT_NAMES = ("max_position_embeddings", "n_positions")
 def run_folder(run: Run) -> Path:
     """The run directory of a run."""
     return Path(settings.RUNS_DIR) / str(run.pk)
+
+
+def read_json(text: str | bytes) -> Any:
+    """JSON that a run's process wrote, as the database can hold it.
+
+    What a model says may hold NUL, which no text of PostgreSQL has and is left out, or half a surrogate pair, which
+    becomes a question mark.
+
+    :raises ValueError: when it is none.
+    """
+    return _storable(json.loads(text))
+
+
+def _storable(value: Any) -> Any:
+    match value:
+        case str():
+            return value.replace("\x00", "").encode(errors="replace").decode()
+        case list():
+            return [_storable(each) for each in value]
+        case dict():
+            return {_storable(name): _storable(each) for name, each in value.items()}
+    return value
 
 
 def resume_step(run: Run) -> int | None:

@@ -7,7 +7,6 @@ while stops nothing: the process goes on and its progress is copied later.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import signal
@@ -29,7 +28,7 @@ from django.utils.translation import gettext as _
 
 from annotate.models import Run, RunEvent
 from annotate.services import Refused, register
-from annotate.services.files import run_folder
+from annotate.services.files import read_json, run_folder
 from annotate.services.methods import way_of
 from rewardmodel.rundir import SETTLE_FILE
 
@@ -209,7 +208,7 @@ class _Told:
 
     def _event(self, number: int, line: bytes) -> RunEvent:
         try:
-            value: dict[str, Any] = json.loads(line)
+            value: dict[str, Any] = read_json(line)
             return RunEvent(
                 run=self._run,
                 attempt=self._run.attempt,

@@ -6,7 +6,6 @@ model belongs to its run.
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from django.utils.translation import gettext as _
 
 from annotate.models import Completion, Generation, RewardModel, Run, Signal
 from annotate.services import Refused, items, uncertainty
-from annotate.services.files import run_folder, stored
+from annotate.services.files import read_json, run_folder, stored
 from annotate.services.methods import method_of, spec_kind
 from rewardmodel.publish import BrokenFolder, file_sha256, verify
 
@@ -125,7 +124,7 @@ def read_result(run: Run) -> dict[str, Any]:
         raise Refused(_("The process ended without %(file)s.") % {"file": path})
     needed = {"kind": str, **RESULT_FIELDS[Run.Kind(run.kind)]}
     try:
-        outcome: Any = json.loads(path.read_text())
+        outcome: Any = read_json(path.read_text())
     except ValueError:
         outcome = None
     fits = isinstance(outcome, dict) and all(isinstance(outcome.get(name), kind) for name, kind in needed.items())

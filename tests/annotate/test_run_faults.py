@@ -147,6 +147,25 @@ def test_inputs_that_were_changed_between_attempts_stop_the_next(asked: Run, pla
     assert not (run_folder(asked) / "attempt-2").exists()
 
 
+def test_what_no_text_of_the_database_can_hold_stops_no_run(asked: Run, played: Play) -> None:
+    """A model may say anything: a random one says NUL now and then."""
+    played("run.progress('work', 1, 1, 'a' + chr(0) + 'b', examples={'p' + chr(0): 'x' + chr(0xd800)}); sys.exit(3)")
+    assert execute(asked.pk)
+    event = asked.events.get()
+    assert (event.message, event.metrics) == ("ab", {"examples": {"p": "x?"}})
+
+
+def test_a_result_in_which_a_model_says_such_things_is_registered(asked: Run, played: Play) -> None:
+    folder = run_folder(asked)
+    played("sys.exit(9)")
+    (folder / "output").mkdir(parents=True)
+    sha256 = _completions(folder / "output" / "completions-00000.parquet", asked)
+    shards = {"output/completions-00000.parquet": sha256}
+    _result(folder, {"kind": "generate", "shards": shards, "metrics": {"said": ["a\x00b", "\ud800"]}})
+    assert execute(asked.pk)
+    assert anew(asked).result["metrics"] == {"said": ["ab", "?"]}
+
+
 def test_a_line_of_progress_that_is_none_fails_the_run_by_its_place(asked: Run, played) -> None:
     played("run._progress.write('hello' + chr(10)); run._progress.flush(); time.sleep(60)")
     assert execute(asked.pk)
