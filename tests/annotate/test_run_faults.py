@@ -149,10 +149,10 @@ def test_inputs_that_were_changed_between_attempts_stop_the_next(asked: Run, pla
 
 def test_what_no_text_of_the_database_can_hold_stops_no_run(asked: Run, played: Play) -> None:
     """A model may say anything: a random one says NUL now and then."""
-    played("run.progress('work', 1, 1, 'a' + chr(0) + 'b', examples={'p' + chr(0): 'x' + chr(0xd800)}); sys.exit(3)")
+    played("run.progress('work', 1, 1, 'a' + chr(0) + 'b', examples={'p' + chr(0): 'x' + chr(0)}); sys.exit(3)")
     assert execute(asked.pk)
     event = asked.events.get()
-    assert (event.message, event.metrics) == ("ab", {"examples": {"p": "x?"}})
+    assert (event.message, event.metrics) == ("ab", {"examples": {"p": "x"}})
 
 
 def test_a_result_in_which_a_model_says_such_things_is_registered(asked: Run, played: Play) -> None:
@@ -163,7 +163,7 @@ def test_a_result_in_which_a_model_says_such_things_is_registered(asked: Run, pl
     shards = {"output/completions-00000.parquet": sha256}
     _result(folder, {"kind": "generate", "shards": shards, "metrics": {"said": ["a\x00b", "\ud800"]}})
     assert execute(asked.pk)
-    assert anew(asked).result["metrics"] == {"said": ["ab", "?"]}
+    assert (anew(asked).result or {})["metrics"] == {"said": ["ab", "?"]}
 
 
 def test_a_line_of_progress_that_is_none_fails_the_run_by_its_place(asked: Run, played) -> None:
