@@ -84,7 +84,8 @@ def _wilson(share: float, n: int) -> list[float]:
     z = NormalDist().inv_cdf(0.975)
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return [max(0.0, centre - half), min(1.0, centre + half)]
+    # At either end the formula gives exactly 0 or 1, but for rounding.
+    return [0.0 if share <= 0 else centre - half, 1.0 if share >= 1 else centre + half]
 
 
 def length_agreement(rankings: Sequence[Ranking], seed: int = 0) -> Agreement:
