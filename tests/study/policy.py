@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from annotate.simulated import hidden_preference
+from annotate.stats.estimate import Estimate
 from annotate.stats.intervals import mean_interval
 from policy.contract import Advantage, EngineConfig, ImproveJob, Sampling
 from policy.data import Prompt
@@ -218,5 +219,6 @@ def _row(method: str, setting: str, points: list[Point]) -> list[str]:
     return [method, setting, _figure(preference), _figure(kl), f"{length:.0f}", f"{ended:.0f} %"]
 
 
-def _figure(estimate: Any) -> str:
-    return f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
+def _figure(found: Estimate) -> str:
+    interval = found.interval
+    return f"{found.value:.2f}" + (f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else "")
