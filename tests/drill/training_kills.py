@@ -177,7 +177,8 @@ def _prepare(project: Any) -> dict[str, Callable[[], Any]]:
     )
     carry_out(first)
     first.refresh_from_db()
-    shared: dict[str, Any] = {"project": project, "actor": None, "ring": False}
+    # With a stated seed: a further reward model would get another one by itself.
+    shared: dict[str, Any] = {"project": project, "actor": None, "ring": False, "seed": SEED}
     reward_model = RewardModel.objects.get(run=first)
     return {
         "reward model": lambda: launch_train_reward(snapshot=first.snapshot, settings=REWARD, **shared),
