@@ -136,12 +136,12 @@ def compare(evaluation: Evaluation, *, kind: str = User.Kind.HUMAN) -> Compariso
     )
 
 
-def may_see(*, evaluation: Evaluation, comparison: Comparison, user: User) -> bool:
-    """Whether a result may be shown to somebody, anybody's: to those who judge only once nothing is left to judge.
+def may_see(*, evaluation: Evaluation, user: User) -> bool:
+    """Whether a result may be shown to somebody: to those who judge only once they and the others have nothing left.
 
-    :param comparison: by people; what a program says of the same pairs would tell them, too.
+    That goes for what programs say of the same pairs, too: it would tell them who is ahead.
     """
-    return comparison.is_over or not evaluation.pool.filter(rater=user).exists()
+    return not evaluation.pool.filter(rater=user).exists() or compare(evaluation).is_over
 
 
 def _pairs(revisions: Iterable[JudgementRevision], evaluation: Evaluation) -> Iterable[Pair]:

@@ -6,6 +6,9 @@ answers of one evaluation are held against each other.
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import or_
+
 from django.db.models import Q, QuerySet
 
 from annotate.models import Completion, Generation, Project, Run, Split
@@ -23,11 +26,9 @@ def beside_parent(generation: Generation) -> QuerySet[Completion]:
 def newest(project: Project) -> QuerySet[Completion]:
     """The answers of each generation's newest evaluation."""
     answers = _answers().filter(generation__project=project, run__state=Run.State.SUCCEEDED)
-    runs = answers.order_by("run__created_at").values_list("generation", "run").distinct()
-    chosen = Q(pk__in=[])
-    for generation, run in dict(runs.values_list("generation", "run")).items():
-        chosen |= Q(generation=generation, run=run)
-    return answers.filter(chosen)
+    runs = dict(answers.order_by("run__created_at").values_list("generation", "run").distinct())
+    chosen = [Q(generation=generation, run=run) for generation, run in runs.items()]
+    return answers.filter(reduce(or_, chosen, Q(pk__in=[])))
 
 
 def _answers() -> QuerySet[Completion]:

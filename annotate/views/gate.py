@@ -61,7 +61,7 @@ def gate(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     generation = _compared(get_generation(request, slug, number))
     kind = kind_shown(request, judged_by(generation))
     found = report(generation, kind=kind)
-    shown = found.comparison is None or _is_shown(found.comparison, request.user)
+    shown = found.comparison is None or may_see(evaluation=found.comparison.evaluation, user=request.user)
     context = {
         **_progress(generation, found.comparison),
         "kind": kind,
@@ -97,12 +97,6 @@ def _compared(generation: Generation) -> Generation:
     if generation.parent is None:
         raise Http404
     return generation
-
-
-def _is_shown(comparison: Comparison, user: User) -> bool:
-    """Whether any result of a comparison, people's or a program's, may be shown to somebody."""
-    people = compare(comparison.evaluation)
-    return may_see(evaluation=people.evaluation, comparison=people, user=user)
 
 
 def _progress(generation: Generation, comparison: Comparison | None) -> dict[str, Any]:
@@ -144,8 +138,9 @@ def _points(means: Floats, bounds: Sequence) -> str:
 def _earlier(generation: Generation, user: User, kind: str) -> list[tuple[Evaluation, Estimate | Undefined | None]]:
     """Comparisons under earlier instructions with their win-rates; None where it is not to be shown."""
     planned = list(generation.evaluations.select_related("guideline"))[:-1]
-    found = [compare(evaluation, kind=kind) for evaluation in planned]
-    return [(each.evaluation, each.win_rate() if _is_shown(each, user) else None) for each in found]
+    return [
+        (each, compare(each, kind=kind).win_rate() if may_see(evaluation=each, user=user) else None) for each in planned
+    ]
 
 
 def _lines(found: Report) -> list[Line]:

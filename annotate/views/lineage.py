@@ -62,7 +62,7 @@ def _win_rate(generation: Generation, user: User) -> Estimate | Undefined | None
     found = latest_comparison(generation)
     if found is None:
         return Undefined(Reason.NO_DATA)
-    return found.win_rate() if may_see(evaluation=found.evaluation, comparison=found, user=user) else None
+    return found.win_rate() if may_see(evaluation=found.evaluation, user=user) else None
 
 
 def _training_of(generation: Generation) -> Table | None:

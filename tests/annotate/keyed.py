@@ -5,7 +5,9 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from datetime import timedelta
+from threading import Thread
 
+from django.db import connection
 from django.db.models.functions import Now
 
 from annotate.models import AnswerKey, Check, Contest, Item, Judgement, Lease, Membership, Project, Purpose, Slot, User
@@ -28,6 +30,18 @@ def answer(slot: Slot, places: Sequence[int | None] = RIGHT, **more: object) -> 
     made = submit(user=slot.rater, slot=slot, uuid=uuid.uuid4(), raw={"ranks": ranks, **more}).judgement
     assert made is not None
     return made
+
+
+def answering(slot: Slot, places: Sequence[int | None]) -> Thread:
+    """Somebody who judges a slot at the same time, on a connection of their own; not started yet."""
+
+    def send() -> None:
+        try:
+            answer(slot, places)
+        finally:
+            connection.close()
+
+    return Thread(target=send)
 
 
 def change(judgement: Judgement, places: Sequence[int | None], **more: object) -> None:

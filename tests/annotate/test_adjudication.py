@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-import threading
 
 import pytest
-from django.db import connection, transaction
+from django.db import transaction
 from django.test import Client
 from django.urls import reverse
 
@@ -15,7 +14,17 @@ from annotate.services import adjudication, disagreements, keys, places, raters
 from annotate.services.claiming import claim, skip
 from annotate.services.figures import Share
 from tests.annotate.factory import World, collect_items, world
-from tests.annotate.keyed import RIGHT, WRONG, answer, answer_next, change, make_key, member, new_instructions
+from tests.annotate.keyed import (
+    RIGHT,
+    WRONG,
+    answer,
+    answer_next,
+    answering,
+    change,
+    make_key,
+    member,
+    new_instructions,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -195,14 +204,7 @@ def test_two_last_answers_at_the_same_time_do_not_both_overlook_the_disagreement
     mine, theirs = claim(user=stage.bob, project=stage.project), claim(user=carol, project=stage.project)
     assert mine is not None
     assert theirs is not None
-
-    def send_other() -> None:
-        try:
-            answer(theirs, WRONG)
-        finally:
-            connection.close()
-
-    other = threading.Thread(target=send_other)
+    other = answering(theirs, WRONG)
     with transaction.atomic():
         answer(mine, RIGHT)
         other.start()

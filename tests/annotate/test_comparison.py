@@ -194,7 +194,7 @@ class TestWhatIsIn:
         alice, evaluation = made.stage.alice, made.evaluation
 
         def seen(user: User) -> bool:
-            return may_see(evaluation=evaluation, comparison=compare(evaluation), user=user)
+            return may_see(evaluation=evaluation, user=user)
 
         made.judge(made.stage.bob)
         assert (seen(alice), seen(made.stage.charlie)) == (False, True)
@@ -205,12 +205,11 @@ class TestWhatIsIn:
 
     def test_where_only_programs_judged_nothing_is_left_to_hide(self) -> None:
         made = compared(number=2, leads_rate=True)
-        found = compare(made.evaluation)
-        assert not may_see(evaluation=made.evaluation, comparison=found, user=made.stage.alice)
+        assert not may_see(evaluation=made.evaluation, user=made.stage.alice)
         judge_everything(project=made.stage.project, seed=1)
         found = compare(made.evaluation)
         assert (found.outcomes, found.passed_over) == ([], 2)
-        assert may_see(evaluation=made.evaluation, comparison=found, user=made.stage.alice)
+        assert may_see(evaluation=made.evaluation, user=made.stage.alice)
 
 
 def of(

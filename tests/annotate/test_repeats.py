@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-import threading
 
 import pytest
-from django.db import connection, transaction
+from django.db import transaction
 from django.test import Client
 from django.urls import reverse
 
@@ -14,7 +13,18 @@ from annotate.models import Check, Purpose
 from annotate.services import checks, figures, raters
 from annotate.services.figures import Share
 from tests.annotate.factory import World, collect_items, world
-from tests.annotate.keyed import RIGHT, WRONG, answer, answer_next, change, checked, handed, make_key, new_instructions
+from tests.annotate.keyed import (
+    RIGHT,
+    WRONG,
+    answer,
+    answer_next,
+    answering,
+    change,
+    checked,
+    handed,
+    make_key,
+    new_instructions,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -55,14 +65,7 @@ def test_a_repeat_that_comes_while_what_was_said_before_is_being_changed_is_comp
 ) -> None:
     first = answer_next(stage.bob, stage.project, RIGHT)
     slot = handed(first.item, Purpose.REPEAT, stage.bob)
-
-    def send_repeat() -> None:
-        try:
-            answer(slot, WRONG)
-        finally:
-            connection.close()
-
-    repeat = threading.Thread(target=send_repeat)
+    repeat = answering(slot, WRONG)
     with transaction.atomic():
         change(first, WRONG)
         repeat.start()

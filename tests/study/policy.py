@@ -30,7 +30,7 @@ from rewardmodel.memory import keep_freed_memory
 from rewardmodel.publish import write_json
 from tests.bench.bar import Bar
 from tests.study.measuring import DRAWS, Point, best_of, defined, draw, measure
-from tests.study.trainers import Teacher, imitate_best, online, prefer
+from tests.study.trainers import Practice, Teacher, imitate_best, online, prefer
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / "var" / "models" / "SmolLM2-135M-Instruct"
@@ -182,7 +182,7 @@ def of_sft(study: Study, n: int, seed: int) -> Point:
     """SFT on the best of n answers to each train and dev prompt."""
     return study.point(
         f"sft-{n}-{seed}",
-        lambda: imitate_best(FOLDER / f"sft-{n}-{seed}", MODEL, teacher(study), *_practised(study, n, seed), seed),
+        lambda: imitate_best(FOLDER / f"sft-{n}-{seed}", practice(study, n, seed), seed),
     )
 
 
@@ -190,16 +190,15 @@ def of_dpo(study: Study, n: int, beta: float, seed: int) -> Point:
     """DPO on the order of n answers to each train and dev prompt."""
     return study.point(
         f"dpo-{n}-{beta}-{seed}",
-        lambda: prefer(
-            FOLDER / f"dpo-{n}-{beta}-{seed}", MODEL, teacher(study), *_practised(study, n, seed), seed, beta
-        ),
+        lambda: prefer(FOLDER / f"dpo-{n}-{beta}-{seed}", practice(study, n, seed), seed, beta),
     )
 
 
-def _practised(study: Study, n: int, seed: int) -> tuple[list[TokenPrompt], list[list[Completion]]]:
-    prompts = study.prompts["train"] + study.prompts["dev"]
+def practice(study: Study, n: int, seed: int) -> Practice:
+    """The base model's first n answers to each train and dev prompt."""
     drawn = study.drawn("train", seed) + study.drawn("dev", seed)
-    return prompts, [own[:n] for own in drawn]
+    prompts = study.prompts["train"] + study.prompts["dev"]
+    return Practice(MODEL, teacher(study), prompts, [own[:n] for own in drawn])
 
 
 def beats(seed: int, point: Point, sampler: list[float]) -> Bar:

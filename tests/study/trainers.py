@@ -93,17 +93,24 @@ def online(
             yield updates, published
 
 
-def imitate_best(
-    folder: Path,
-    base: Path,
-    teacher: Teacher,
-    prompts: Sequence[TokenPrompt],
-    drawn: Sequence[Sequence[Completion]],
-    seed: int,
-) -> Path:
+@dataclass(frozen=True)
+class Practice:
+    """What is learned from without drawing more: answers of the base model, and who tells which are good."""
+
+    base: Path
+    teacher: Teacher
+    prompts: Sequence[TokenPrompt]
+    drawn: Sequence[Sequence[Completion]]
+    """The answers to each prompt."""
+
+    def items(self) -> Iterator[tuple[TokenPrompt, Sequence[Completion]]]:
+        """Each prompt with its answers."""
+        return zip(self.prompts, self.drawn, strict=True)
+
+
+def imitate_best(folder: Path, practice: Practice, seed: int) -> Path:
     """Supervised fine-tuning on the best answer to each prompt, token by token as it was drawn, as best-of-n does.
 
-    :param drawn: the answers to each prompt.
     :returns: the policy's folder.
     """
     published = folder / "output" / "model"
@@ -111,10 +118,10 @@ def imitate_best(
         return published
     folder.mkdir(parents=True, exist_ok=True)
     examples: dict[str, list[Example]] = {"train": [], "dev": []}
-    for prompt, own in zip(prompts, drawn, strict=True):
-        answer = Answer(tuple(prompt.ids), tuple(max(own, key=teacher.worth).token_ids))
+    for prompt, own in practice.items():
+        answer = Answer(tuple(prompt.ids), tuple(max(own, key=practice.teacher.worth).token_ids))
         examples[prompt.prompt.split].append(Example(prompt.prompt.prompt_id, answer, 1.0, "completion"))
-    job = SftJob(policy=str(base), seed=seed, temperature=Sampling.temperature)
+    job = SftJob(policy=str(practice.base), seed=seed, temperature=Sampling.temperature)
     with open_run(folder) as run:
         model = LanguageModel(job)
         weights, _figures = imitate(run, job, model, examples["train"], examples["dev"])
@@ -122,28 +129,21 @@ def imitate_best(
     return published
 
 
-def prefer(
-    folder: Path,
-    base: Path,
-    teacher: Teacher,
-    prompts: Sequence[TokenPrompt],
-    drawn: Sequence[Sequence[Completion]],
-    seed: int,
-    beta: float,
-) -> Path:
+def prefer(folder: Path, practice: Practice, seed: int, beta: float) -> Path:
     """DPO on the order of the answers to each prompt.
 
-    :param drawn: the answers to each prompt.
     :returns: the policy's folder.
     """
     rows = []
-    for place, (prompt, own) in enumerate(zip(prompts, drawn, strict=True)):
-        values = [teacher.worth(completion) for completion in own]
+    for place, (prompt, own) in enumerate(practice.items()):
+        values = [practice.teacher.worth(completion) for completion in own]
         ranks = [1 + sum(other > value for other in values) for value in values]
         texts = [completion.text for completion in own]
         rows.append({**_of(prompt), "row_id": f"order-{place}", "responses": texts, "ranks": ranks, "weight": 1.0})
     if not (folder / "result.json").is_file():
-        write_job(folder, "dpo", DpoJob(policy=str(base), seed=seed, beta=beta, temperature=Sampling.temperature))
+        write_job(
+            folder, "dpo", DpoJob(policy=str(practice.base), seed=seed, beta=beta, temperature=Sampling.temperature)
+        )
         write_rankings(folder, rows)
         subprocess.run([sys.executable, "-m", "policy.dpo", "--run-dir", str(folder)], check=True)
     return folder / "output" / "model"
