@@ -27,10 +27,10 @@ from policy.rollout import Rollouts, TokenPrompt, draw, score
 from policy.state import new_state
 from rewardmodel.chat import load_tokenizer, prompt_ids
 from rewardmodel.rundir import open_run
+from tools.model import MODEL, unpack_model
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "ppo.md"
-MODEL = ROOT / "var" / "models" / "SmolLM2-135M-Instruct"
 QUESTIONS = ("Say hello to a new colleague.", "Name a fruit.")
 WORDS = 6
 JOB = ImproveJob(
@@ -69,6 +69,7 @@ def _cell(value: Any) -> str:
 def walk() -> dict[str, str]:
     """Make the updates; the page's blocks by name."""
     torch.set_num_threads(2)
+    unpack_model()
     tokenizer = load_tokenizer(MODEL)
     chats = [Prompt(f"p{n}", "train", [{"role": "user", "content": text}]) for n, text in enumerate(QUESTIONS)]
     prompts = [TokenPrompt(chat, prompt_ids(tokenizer, chat.messages)) for chat in chats]

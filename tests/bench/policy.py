@@ -1,6 +1,6 @@
 """PPO against TRL's last PPO on the same machine and in the same run, and an update against its raw parts.
 
-``HONE_BENCH_PARTS`` takes some of the parts: lora, full. The default model must be unpacked (``make setup``). TRL 1.12,
+``HONE_BENCH_PARTS`` takes some of the parts: lora, full. TRL 1.12,
 the last that had PPO, is installed into a folder of its own under ``var/peers``.
 """
 
@@ -17,6 +17,7 @@ from typing import Any
 from tests.bench.bar import Bar
 from tests.bench.policy_trainers import PEER, ROOT
 from tests.bench.process import peers_environment
+from tools.model import unpack_model
 
 UPDATES, PEER_UPDATES = 4, 2
 """Of each trainer; the first warms up."""
@@ -26,6 +27,7 @@ OVERHEAD = 1.25
 
 def run() -> list[Bar]:
     """The figures of the parts asked for."""
+    unpack_model()
     install_peer()
     parts = os.environ.get("HONE_BENCH_PARTS", ",".join(TIMES_TRL)).split(",")
     return [bar for part in parts for bar in compare(part)]

@@ -28,9 +28,9 @@ from rewardmodel.hardware import resolve_dtype
 from rewardmodel.memory import keep_freed_memory
 from rewardmodel.model import Settings, load_reward_model, new_reward_model
 from rewardmodel.rundir import open_run
+from tools.model import MODEL
 
 ROOT = Path(__file__).resolve().parents[2]
-MODEL = ROOT / "var" / "models" / "SmolLM2-135M-Instruct"
 PEER = ROOT / "var" / "peers" / "trl-1.12.0"
 PROMPTS, SAMPLES, BATCH, EPOCHS, TOKENS = 8, 4, 16, 4, 48
 TEMPERATURE = 0.7

@@ -1,7 +1,7 @@
 """The reward model against TRL's trainer on the same machine and in the same run, and what it learns.
 
 ``HONE_BENCH_PARTS`` takes some of the parts: speed, equal, real, simulated. The comparisons are in ``../shared/data``
-or the folder of ``HONE_BENCH_DATA``; the default model must be unpacked (``make setup``).
+or the folder of ``HONE_BENCH_DATA``.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from rewardmodel.contract import PREDICTIONS_FILE
 from tests.bench.bar import Bar
 from tests.bench.process import peers_environment
 from tests.bench.reward_data import is_clear, real_rows, simulated_rows
-from tests.bench.reward_trainers import MODEL, TRAINERS
+from tests.bench.reward_trainers import TRAINERS
 from tests.rewardmodel.rankings import write_run
+from tools.model import MODEL, unpack_model
 
 PEERS = ("trl", "trl-tuned")
 RUNS = 3
@@ -47,6 +48,7 @@ def run() -> list[Bar]:
         "real": real,
         "simulated": simulated,
     }
+    unpack_model()
     chosen = os.environ.get("HONE_BENCH_PARTS", ",".join(parts)).split(",")
     return [bar for name in chosen for bar in parts[name]()]
 

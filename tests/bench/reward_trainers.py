@@ -28,8 +28,8 @@ from rewardmodel.model import RewardModel, Settings, new_reward_model
 from rewardmodel.state import MasterWeights
 from tests.bench.reward_data import LONGEST, row_of, short_comparisons
 from tests.rewardmodel.rankings import write_rankings
+from tools.model import MODEL
 
-MODEL = Path(__file__).resolve().parents[2] / "var" / "models" / "SmolLM2-135M-Instruct"
 COMPARISONS = 256
 EVERY = 8
 PER_STEP = 8

@@ -31,9 +31,9 @@ from rewardmodel.publish import write_json
 from tests.bench.bar import Bar
 from tests.study.measuring import DRAWS, Point, best_of, defined, draw, measure
 from tests.study.trainers import Practice, Teacher, imitate_best, online, prefer
+from tools.model import MODEL, unpack_model
 
 ROOT = Path(__file__).resolve().parents[2]
-MODEL = ROOT / "var" / "models" / "SmolLM2-135M-Instruct"
 FOLDER = ROOT / "var" / "study" / "policy"
 SEEDS = (0, 1, 2)
 STOPS = (4, 8, 16, 32)
@@ -86,6 +86,7 @@ def run() -> list[Bar]:
     keep_freed_memory()
     FOLDER.mkdir(parents=True, exist_ok=True)
     check_settings()
+    unpack_model()
     tokenizer = load_tokenizer(MODEL)
     prompts: dict[str, list[TokenPrompt]] = {}
     for line in (ROOT / "annotate" / "sample" / "prompts.jsonl").read_text().splitlines():
