@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -44,7 +43,6 @@ BEST_OF = (1, 2, 4, 8, 16)
 LEARNED_FROM = (4, 16)
 """Answers a prompt of which SFT imitates the best and DPO learns the order."""
 BETAS = (0.1, 0.03)
-ONLINE: dict[str, Advantage] = {"PPO": "gae", "RLOO": "rloo"}
 SAMPLING = Sampling()
 
 
@@ -120,32 +118,43 @@ def check_settings() -> None:
 
 
 def curves(study: Study) -> list[Bar]:
-    """All points; what must be shown first."""
-    rows: list[list[Any]] = []
-    base = study.point("base", lambda: MODEL)
-    rows.append(_row("base model", "", [base]))
+    """Make all points, with the table so far behind each; what must be shown."""
     values = [[hidden_preference(completion.text) for completion in own] for own in study.drawn("test", 0)]
     sampler = {n: best_of(values, n) for n in BEST_OF}
+    found: dict[tuple[str, str], list[Point]] = {}
+    for method, setting, point in points(study):
+        found.setdefault((method, setting), []).append(point)
+        (FOLDER / "table.md").write_text(table(found, sampler))
+    print(
+        f"\nTemperature {SAMPLING.temperature}, at most {SAMPLING.max_tokens} tokens\n\n{table(found, sampler)}",
+        flush=True,
+    )
+    last = found["PPO", f"{STOPS[-1]} updates"]
+    return [beats(seed, point, sampler[4]) for seed, point in zip(SEEDS, last, strict=True)]
+
+
+def points(study: Study) -> Iterator[tuple[str, str, Point]]:
+    """All that is measured, as method, setting and point: first PPO, which the bars are of, then all else by seed."""
+    yield "base model", "", study.point("base", lambda: MODEL)
+    for seed in SEEDS:
+        yield from of_online(study, "PPO", "gae", seed)
+    for seed in SEEDS:
+        for n in LEARNED_FROM:
+            yield f"SFT on the best of {n}", "", of_sft(study, n, seed)
+            for beta in BETAS:
+                yield f"DPO on {n} answers a prompt", f"β {beta}", of_dpo(study, n, beta, seed)
+        yield from of_online(study, "RLOO", "rloo", seed)
+
+
+def table(found: dict[tuple[str, str], list[Point]], sampler: dict[int, list[float]]) -> str:
+    """The points that are there, and beside them best-of-n as a sampler, whose answers are the base model's."""
+    rows = []
     for n in BEST_OF[1:]:
-        preference = defined(mean_interval(sampler[n]))
-        rows.append([f"best of {n}, as a sampler", "", _figure(preference), f"≤ {best_of_n_kl_bound(n):.2f}", "", ""])
-    last: dict[int, Point] = {}
-    for name, advantage in ONLINE.items():
-        found = {seed: list(of_online(study, name, advantage, seed)) for seed in SEEDS}
-        if name == "PPO":
-            last = {seed: points[-1] for seed, points in found.items()}
-        for place, updates in enumerate(STOPS):
-            rows.append(_row(name, f"{updates} updates", [points[place] for points in found.values()]))
-    for n in LEARNED_FROM:
-        rows.append(_row(f"SFT on the best of {n}", "", [of_sft(study, n, seed) for seed in SEEDS]))
-        for beta in BETAS:
-            rows.append(_row(f"DPO on {n} answers a prompt", f"β {beta}", [of_dpo(study, n, beta, s) for s in SEEDS]))
-    header = ["method", "", "preference", "KL, nats", "tokens", "ended"]
-    lines = [header, ["---"] * len(header), *rows]
-    written = "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
-    (FOLDER / "table.md").write_text(f"{written}\n")
-    print(f"\nTemperature {SAMPLING.temperature}, at most {SAMPLING.max_tokens} tokens\n\n{written}", flush=True)
-    return [beats(seed, point, sampler[4]) for seed, point in last.items()]
+        preference = _figure(defined(mean_interval(sampler[n])))
+        rows.append([f"best of {n}, as a sampler", "", "", preference, f"≤ {best_of_n_kl_bound(n):.2f}", "", ""])
+    rows += [_row(method, setting, own) for (method, setting), own in found.items()]
+    header = ["method", "", "seeds", "preference", "KL, nats", "tokens", "ended"]
+    return "".join(f"| {' | '.join(line)} |\n" for line in [header, ["---"] * len(header), *rows])
 
 
 def teacher(study: Study) -> Teacher:
@@ -166,7 +175,7 @@ def online_job(advantage: Advantage, seed: int) -> ImproveJob:
     )
 
 
-def of_online(study: Study, name: str, advantage: Advantage, seed: int) -> Iterator[Point]:
+def of_online(study: Study, name: str, advantage: Advantage, seed: int) -> Iterator[tuple[str, str, Point]]:
     """PPO or RLOO with one seed, after each number of updates."""
     known = [FOLDER / "points" / f"{name.lower()}-{seed}-{updates}.json" for updates in STOPS]
     if all(path.is_file() for path in known):
@@ -176,7 +185,7 @@ def of_online(study: Study, name: str, advantage: Advantage, seed: int) -> Itera
         job = online_job(advantage, seed)
         trained = online(folder, job, study.engine, teacher(study), study.prompts["train"], STOPS)
     for updates, policy in trained:
-        yield study.point(f"{name.lower()}-{seed}-{updates}", partial(Path, policy))
+        yield name, f"{updates} updates", study.point(f"{name.lower()}-{seed}-{updates}", partial(Path, policy))
 
 
 def of_sft(study: Study, n: int, seed: int) -> Point:
@@ -216,7 +225,7 @@ def _row(method: str, setting: str, points: list[Point]) -> list[str]:
     kl = defined(mean_interval(np.mean([point.divergences for point in points], axis=0)))
     length = np.mean([point.lengths for point in points])
     ended = 100 * np.mean([point.end_rate for point in points])
-    return [method, setting, _figure(preference), _figure(kl), f"{length:.0f}", f"{ended:.0f} %"]
+    return [method, setting, str(len(points)), _figure(preference), _figure(kl), f"{length:.0f}", f"{ended:.0f} %"]
 
 
 def _figure(found: Estimate) -> str:
