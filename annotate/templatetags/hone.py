@@ -92,7 +92,18 @@ def figure(value: Any) -> str:
     """A measured value with four significant digits; other values as they are."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return "–" if value is None else str(value)
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+    return signed(f"{value:,}" if isinstance(value, int) else f"{value:.4g}")
+
+
+@register.filter
+def rounded(value: float, places: int) -> str:
+    """A value with so many decimals."""
+    return signed(f"{value:z.{places}f}")
+
+
+def signed(number: str) -> str:
+    """A number with a minus sign, which a hyphen is not: beside a dash it is taken for one."""
+    return number.replace("-", "−")
 
 
 @register.filter
@@ -130,7 +141,7 @@ def interval(value: Any) -> str:
 @register.filter
 def points(value: float) -> str:
     """A difference of shares of 1 in points of a hundred, with its sign."""
-    return f"{100 * value:+.1f}".replace("-", "−")
+    return signed(f"{100 * value:+.1f}")
 
 
 @register.filter
