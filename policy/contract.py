@@ -191,6 +191,9 @@ class ImproveJob:
     """Seed of prompts' order, sampling and initialisation."""
     updates: int = 9
     """PPO updates: each is one batch of rollouts followed by `epochs` passes over it."""
+    max_seconds: float = 0.0
+    """No update begins that would, going by the longest so far, end after so many seconds of updates, over all
+    attempts, the look at the policy that it makes included; 0 sets no limit."""
     prompts_per_update: int = 16
     """Distinct prompts in the rollouts of one update."""
     samples_per_prompt: int = 4
@@ -276,7 +279,7 @@ class ImproveJob:
             "tokens_per_batch",
         ):
             require(getattr(self, name) > 0, name, "must be positive")
-        for name in ("lora_rank", "kl_coefficient", "value_weight", "threads"):
+        for name in ("max_seconds", "lora_rank", "kl_coefficient", "value_weight", "threads"):
             require(getattr(self, name) >= 0, name, "must not be negative")
         full = ["learning_rate", *(["value_learning_rate"] if self.critic == "separate" else [])]
         for name in full if self.lora_rank == 0 else []:

@@ -2,67 +2,68 @@
 
 from __future__ import annotations
 
-import shutil
+from types import TracebackType
+from typing import Self
 
-from policy.state import State, load_checkpoint, save_checkpoint
+from policy.state import Checkpoint, Metrics, State
 from rewardmodel.contract import JobError
-from rewardmodel.rundir import CheckpointClock, RunDir, checkpoints, step_of
-
-MEASURED = {
-    *("samples", "reward", "kl", "kl_by_prompt", "kl_base", "kl_coefficient"),
-    *("entropy", "mismatch_kl", "length", "end_rate"),
-}
-"""What is measured of a policy before anything is learned from its answers."""
+from rewardmodel.rundir import CheckpointClock, RunDir, step_of
 
 
 class Kept:
-    """A run's checkpoints, and the state that goes into them."""
+    """The last policy that was kept, in memory and from time to time in a checkpoint.
+
+    A context: however training ends, the last policy that was kept is in a checkpoint afterwards. The copy in memory
+    takes as much as the trained parameters and their moments in float32.
+    """
 
     def __init__(self, run: RunDir, state: State) -> None:
         """Take up the newest checkpoint if there is one."""
         self._run = run
         self._state = state
         self._clock = CheckpointClock(least_seconds=0.0)
-        checkpoint = run.latest_checkpoint()
-        if checkpoint is not None:
-            load_checkpoint(checkpoint, state)
+        self._last: Checkpoint | None = None
+        self._written = 0
+        folder = run.latest_checkpoint()
+        if folder is not None:
+            self._last = Checkpoint.load(folder)
+            self._written = step_of(folder)
+            state.take_up(self._last, folder)
 
-    def when_due(self) -> None:
-        """Write a checkpoint if the state is newer than the last one, and that does not take too much of the time."""
-        if self._is_newer and self._clock.due:
-            self._clock.write(self.at_once)
+    def __enter__(self) -> Self:
+        return self
 
-    def at_once(self) -> None:
-        """Write a checkpoint if the state is newer than the last one."""
-        if self._is_newer:
-            self._run.publish_checkpoint(len(self._state.history), lambda folder: save_checkpoint(folder, self._state))
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._write()
 
-    @property
-    def _is_newer(self) -> bool:
-        return len(self._state.history) > max(map(step_of, checkpoints(self._run.path)), default=0)
+    def keep(self, measured: Metrics) -> None:
+        """Keep the policy as it stands, and write a checkpoint if that does not take too much of the time.
+
+        :param measured: what was measured of it.
+        """
+        self._last = self._state.checkpoint(measured)
+        if self._clock.due and len(self._last.history) > self._written:
+            self._clock.write(self._write)
 
     def go_back(self, kl: float, limit: float) -> str:
-        """Take up the newest checkpoint in place of a policy that is too far away; what was said of it is final.
+        """Take up the last policy that was kept in place of one that is too far away; what was said of it is final.
 
-        A checkpoint of the policy that is too far away, which a stop may have left, is deleted: nobody is to go on from
-        it.
-
-        :param kl: of that policy, nats an answer; ``limit`` likewise.
+        :param kl: of the one that is too far away, nats an answer; ``limit`` likewise.
         :returns: a sentence on what came of it.
-        :raises JobError: when there is no checkpoint.
+        :raises JobError: when none was kept that has learned anything.
         """
-        made = self._state.history
-        for folder in checkpoints(self._run.path):
-            if step_of(folder) >= len(made):
-                shutil.rmtree(folder)
         said = (
-            f"After update {len(made)} the policy is {kl:.1f} nats an answer away from its parent, and {limit:g} are "
-            "allowed"
+            f"After update {len(self._state.history)} the policy is {kl:.1f} nats an answer away from its parent, and "
+            f"{limit:g} are allowed"
         )
-        checkpoint = self._run.latest_checkpoint()
-        if checkpoint is None:
-            raise JobError(f"{said}; no policy within the limit was saved. Lower the learning rate, or allow more.")
-        load_checkpoint(checkpoint, self._state)
-        kept = len(self._state.history)
-        self._state.final = {name: value for name, value in made[kept].items() if name in MEASURED}
-        return f"{said}: the result is the policy after update {kept}."
+        if self._last is None or not self._last.history:
+            raise JobError(f"{said}; no policy before it has learned anything. Lower the learning rate, or allow more.")
+        self._state.take_up(self._last, self._run.path)
+        return f"{said}: the result is the policy after update {len(self._last.history)}."
+
+    def _write(self) -> None:
+        if self._last is not None and len(self._last.history) > self._written:
+            self._written = len(self._last.history)
+            self._run.publish_checkpoint(self._written, self._last.save)

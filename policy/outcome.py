@@ -1,15 +1,17 @@
-"""How every fine-tuning begins and ends: what is looked at before anything heavy, and the published policy."""
+"""How every improvement of a policy ends, with the published policy; and how a fine-tuning begins."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from importlib.metadata import version
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 from transformers.utils import logging
 
-from policy.language import LanguageModel
 from policy.methods import FineTuneJob
 from rewardmodel.hardware import resolve_device
 from rewardmodel.publish import publish
@@ -17,6 +19,16 @@ from rewardmodel.rundir import RunDir
 from rewardmodel.state import MasterWeights
 
 MODEL_FOLDER = "output/model"
+
+
+class Publishable(Protocol):
+    """A policy that can be written as a model folder."""
+
+    def publish(self, folder: Path, trained: Mapping[str, Tensor], /) -> None:
+        """Write it.
+
+        :param trained: values of the trained parameters by name, in float32.
+        """
 
 
 def begin(job: FineTuneJob) -> None:
@@ -33,7 +45,7 @@ def begin(job: FineTuneJob) -> None:
 def finish(
     run: RunDir,
     kind: str,
-    model: LanguageModel,
+    model: Publishable,
     weights: MasterWeights,
     metrics: dict[str, Any],
     seconds: dict[str, float],
@@ -56,6 +68,6 @@ def finish(
             "seconds": {
                 name: round(value, 2) for name, value in (seconds | {"publish": time.monotonic() - began}).items()
             },
-            "versions": {**(versions or {}), **{name: version(name) for name in ("torch", "transformers", "peft")}},
+            "versions": {**(versions or {}), **{name: version(name) for name in ("torch", "transformers")}},
         }
     )

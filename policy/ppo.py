@@ -48,7 +48,7 @@ from policy.rollout import Reward, Rollouts, TokenPrompt, draw, prompts_of_updat
 from policy.state import Metrics, State, new_state
 from rewardmodel.batching import Row
 from rewardmodel.contract import JobError
-from rewardmodel.rundir import RunDir, Stopped
+from rewardmodel.rundir import RunDir
 
 
 @dataclass(frozen=True)
@@ -92,51 +92,63 @@ def improve(
     """Train the actor; goes on from the run's last checkpoint if it has one.
 
     Every policy is looked at before anything is learned from its answers, the last one too, and only one that gives
-    numbers and keeps to the KL limit becomes a checkpoint.
+    numbers and keeps to the KL limit becomes a checkpoint. However training ends, the last such policy is in one then.
 
     :param engine: samples; holds the parent's weights when training starts.
     :param reward: scores answers.
     :param prompts: what rollouts answer.
     :param shown: prompts of which an answer is shown with every update.
-    :returns: where training ended; its history is shorter than the job's updates where the KL limit ended it.
-    :raises Stopped: when the supervisor asked for it; an update whose training was under way is made again on resuming.
-    :raises JobError: when the numbers are no longer finite, or no checkpoint is within the KL limit.
+    :returns: where training ended; its history is shorter than the job's updates where the KL limit or the time ended
+        it.
+    :raises Stopped: when the supervisor asked for it; an update whose policy was not looked at yet is made again on
+        resuming.
+    :raises JobError: when the numbers are no longer finite, or no policy that has learned anything is within the KL
+        limit.
     """
     state = new_state(job, actor)
-    kept = Kept(run, state)
     reporter = Reporter(run)
-    while True:
-        update = len(state.history)
-        began = time.monotonic()
-        try:
+    with Kept(run, state) as kept:
+        while True:
+            update = len(state.history)
+            began = time.monotonic()
             run.stop_if_asked()
             if update > 0:
                 hand_weights_to_sampler(run, actor, engine, update)
             swapped = time.monotonic() - began
             policy = look(job, actor, engine, reward, prompts, shown, state, reporter)
-        except Stopped:
-            kept.at_once()
-            raise
-        kl = policy.metrics["kl"]
-        if not math.isfinite(kl):
-            raise JobError(
-                f"PPO diverged in update {update}: the policy that it made gives no numbers. Lower the learning rate."
-            )
-        if kl > job.kl_limit:
-            said = kept.go_back(kl, job.kl_limit)
-            print(said, file=sys.stderr, flush=True)
-            run.progress("measure", len(state.history), job.updates, said)
-            return state
-        kept.when_due()
-        if update >= job.updates:
-            state.final = policy.metrics
-            run.progress("measure", update, job.updates, f"The policy is {kl:.1f} nats an answer away from its parent.")
-            return state
-        metrics = learn(job, actor, policy, state, reporter)
-        metrics["seconds_swap"] = round(swapped, 2)
-        metrics["samples_per_second"] = metrics["samples"] / (time.monotonic() - began)
-        state.history.append(metrics)
-        run.progress("ppo", update + 1, job.updates, **metrics)
+            kl = policy.metrics["kl"]
+            if not math.isfinite(kl):
+                raise JobError(
+                    f"PPO diverged in update {update}: the policy that it made gives no numbers. Lower the learning "
+                    "rate."
+                )
+            if kl > job.kl_limit:
+                said = kept.go_back(kl, job.kl_limit)
+                state.ended_by = "kl"
+                print(said, file=sys.stderr, flush=True)
+                run.progress("measure", len(state.history), job.updates, said)
+                return state
+            kept.keep(policy.metrics)
+            if update >= job.updates or is_out_of_time(job, state):
+                state.final, state.ended_by = policy.metrics, "updates" if update >= job.updates else "time"
+                said = f"The policy is {kl:.1f} nats an answer away from its parent."
+                run.progress("measure", update, job.updates, said)
+                return state
+            metrics = learn(job, actor, policy, state, reporter)
+            metrics["seconds_swap"] = round(swapped, 2)
+            metrics["seconds"] = round(time.monotonic() - began, 2)
+            metrics["samples_per_second"] = metrics["samples"] / (time.monotonic() - began)
+            state.history.append(metrics)
+            run.progress("ppo", update + 1, job.updates, **metrics)
+
+
+def is_out_of_time(job: ImproveJob, state: State) -> bool:
+    """Whether another update, and the look at the policy that it makes, would go beyond the job's time."""
+    if not (job.max_seconds and state.history):
+        return False
+    seconds = [update["seconds"] for update in state.history]
+    looks = [update["seconds"] - update["seconds_train"] for update in state.history]
+    return sum(seconds) + max(seconds) + max(looks) > job.max_seconds
 
 
 def look(
@@ -270,6 +282,7 @@ def train(
     first_ratio_error = 0.0
     minibatches = min(job.minibatches, len(experience.rows))
     step, steps = 0, job.epochs * minibatches
+    steps_before = state.learners["policy"].steps
     norms: dict[str, float] = {}
     for _epoch in range(job.epochs):
         for indices in np.array_split(rng.permutation(len(experience.rows)), minibatches):
@@ -290,12 +303,13 @@ def train(
                 )
             step += 1
             reporter.step("train", step, steps, update=update)
-    if step != steps:
-        raise RuntimeError(f"PPO made {step} optimiser steps where {steps} were due.")
+    made = state.learners["policy"].steps - steps_before
+    if made != steps:
+        raise RuntimeError(f"PPO made {made} optimiser steps where {steps} were due.")
     seen = totals.pop("tokens")
     return {
         **{name: value / seen for name, value in totals.items()},
-        "optimiser_steps": step,
+        "optimiser_steps": made,
         "gradient_norm": norms["policy"],
         "first_ratio_error": first_ratio_error,
     }
@@ -342,6 +356,8 @@ def hand_weights_to_sampler(run: RunDir, actor: Actor, engine: Engine, update: i
     """Put the current policy into the engine."""
     # A path of its own for each update: an engine may still map the last one's file into memory.
     folder = run.attempt_path / f"policy-{update}"
-    actor.policy.save(folder)
-    engine.load_weights(folder, update)
-    shutil.rmtree(folder)
+    try:
+        actor.policy.save(folder)
+        engine.load_weights(folder, update)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

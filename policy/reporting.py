@@ -30,3 +30,10 @@ class Reporter:
         self._reported = now
         self._run.stop_if_asked()
         self._run.progress(stage, done, total, **metrics)
+
+    def wait(self, _in_the_way: str = "") -> None:
+        """Heed a stop while nothing is done that could be reported.
+
+        :raises Stopped: when the supervisor asked for an end.
+        """
+        self._run.stop_if_asked()

@@ -110,6 +110,7 @@ def draw(
         engine,
         [*requests, *examples],
         lambda done: reporter.step("generate", done, len(requests) + len(examples), update=update),
+        reporter.wait,
     )
     owners = [prompt for prompt in prompts for _ in range(job.samples_per_prompt)]
     texts = [completion.text for completion in completions[len(requests) :]]

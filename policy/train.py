@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +21,35 @@ from policy.data import read_prompts
 from policy.engines.base import check_for_ppo, check_length, start_engine
 from rewardmodel.chat import load_tokenizer, prompt_ids
 from rewardmodel.contract import JobError, read_spec
-from rewardmodel.publish import publish
 from rewardmodel.rundir import RunDir, step_of
 
 
 def main(run: RunDir) -> None:
     """Run the job that a run directory describes."""
-    job: ImproveJob = settled(run, read_spec(run.path, {"improve": ImproveJob}))
+    job: ImproveJob = read_spec(run.path, {"improve": ImproveJob})
+    if run.settle_requested:
+        settle(run, job)
+        return
+    try:
+        train(run, job)
+    except JobError as problem:
+        kept = run.latest_checkpoint()
+        if kept is None:
+            raise
+        raise JobError(
+            f"{problem}\nThe policy after update {step_of(kept)} is kept: the run can be resumed from there."
+        ) from None
+
+
+def train(run: RunDir, job: ImproveJob) -> None:
+    """Improve the policy, from the last checkpoint on if there is one."""
     prompts, shown = check(run, job)
 
     import torch
     from transformers.utils import logging
 
     from policy.actor import actor_of
+    from policy.outcome import finish
     from policy.ppo import improve
     from policy.rollout import TokenPrompt
     from policy.watch import Watch
@@ -76,51 +90,37 @@ def main(run: RunDir) -> None:
             [TokenPrompt(prompt, ids) for prompt, ids in shown],
         )
         trained = time.monotonic()
-    except JobError as problem:
-        raise JobError(f"{problem}\n{_what_is_kept(run)}") from None
     finally:
         engine.close()
-    run.progress("publish", message="Writing the improved policy")
-    manifest = publish(run.path / "output" / "model", lambda folder: actor.policy.publish(folder, state.exact()))
-    run.finish(
-        {
-            "kind": "improve",
-            "model": "output/model",
-            "manifest_sha256": manifest,
-            "metrics": {
-                "updates": state.history,
-                "final": state.final,
-                "ended_by_kl": len(state.history) < job.updates,
-            },
-            "seconds": {
-                "load": round(loaded - began, 2),
-                "ppo": round(trained - loaded, 2),
-                "publish": round(time.monotonic() - trained, 2),
-            },
-            "versions": {engine.name: engine.version, **{name: version(name) for name in ("torch", "transformers")}},
-        }
-    )
+    seconds = {"load": loaded - began, "ppo": trained - loaded}
+    metrics = {"updates": state.history, "final": state.final, "ended_by": state.ended_by}
+    finish(run, "improve", actor.policy, state.learners["policy"], metrics, seconds, {engine.name: engine.version})
 
 
-def settled(run: RunDir, job: ImproveJob) -> ImproveJob:
-    """The job, or where its last checkpoint is to be the result, the job that ends there.
+def settle(run: RunDir, job: ImproveJob) -> None:
+    """Make the last checkpoint the result, on the CPU and without an engine: what failed before is not needed for it.
 
-    :raises JobError: when there is no checkpoint to end with.
+    :raises JobError: when there is no checkpoint.
     """
-    if not run.settle_requested:
-        return job
-    checkpoint = run.latest_checkpoint()
-    if checkpoint is None:
+    import torch
+
+    from policy.actor import actor_of
+    from policy.outcome import finish
+    from policy.state import Checkpoint, new_state
+    from rewardmodel.hardware import resolve_dtype
+
+    folder = run.latest_checkpoint()
+    if folder is None:
         raise JobError("There is no checkpoint that could be taken as the result.")
-    return replace(job, updates=step_of(checkpoint))
-
-
-def _what_is_kept(run: RunDir) -> str:
-    """What a training that failed can go on from."""
-    checkpoint = run.latest_checkpoint()
-    if checkpoint is None:
-        return "No update was finished, so there is nothing to go on from."
-    return f"The policy after update {step_of(checkpoint)} is kept: the run can be resumed from there."
+    began = time.monotonic()
+    run.progress("load", message="Loading the policy")
+    cpu = torch.device("cpu")
+    actor = actor_of(job, resolve_dtype(job.dtype, cpu), cpu)
+    state = new_state(job, actor)
+    state.take_up(Checkpoint.load(folder), folder)
+    metrics = {"updates": state.history, "final": state.final, "ended_by": "settled"}
+    seconds = {"load": time.monotonic() - began, "ppo": 0.0}
+    finish(run, "improve", actor.policy, state.learners["policy"], metrics, seconds)
 
 
 def check(run: RunDir, job: ImproveJob) -> tuple[list[Any], list[Any]]:

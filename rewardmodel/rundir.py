@@ -122,11 +122,16 @@ class RunDir:
             raise Stopped
 
     def publish_checkpoint(self, step: int, fill: Callable[[Path], None]) -> Path:
-        """Publish ``checkpoints/step-N`` and delete all but the newest two."""
+        """Publish ``checkpoints/step-N`` and delete all others but the one before it.
+
+        One of a later step is what a job that goes on from an earlier step could not read.
+        """
         folder = self.path / "checkpoints" / f"step-{step}"
         publish(folder, fill)
-        for old in checkpoints(self.path)[:-CHECKPOINTS_KEPT]:
-            shutil.rmtree(old, ignore_errors=True)
+        found = checkpoints(self.path)
+        place = found.index(folder)
+        for other in [*found[: place + 1][:-CHECKPOINTS_KEPT], *found[place + 1 :]]:
+            shutil.rmtree(other, ignore_errors=True)
         return folder
 
     def latest_checkpoint(self) -> Path | None:

@@ -106,6 +106,11 @@ class MasterWeights:
             self.masters[index].copy_(value)
             self._set(index, value)
 
+    @property
+    def steps(self) -> int:
+        """Optimiser steps made, as the optimiser counts them."""
+        return max((int(known.get("step", 0)) for known in self.optimizer.state.values()), default=0)
+
     def by_name(self) -> dict[str, Tensor]:
         """The masters, float32, by the names of their parameters."""
         return dict(zip(self.names, self.masters, strict=True))

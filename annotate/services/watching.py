@@ -99,7 +99,7 @@ def shown(run: Run, updates: Sequence[Metrics]) -> list[Shown]:
 
 def warnings(run: Run, updates: Sequence[Metrics]) -> list[str]:
     """What a lead should look at: an early end, and signs that the reward is exploited or the policy falls apart."""
-    ended = [_ended_early(run, updates)] if _metrics(run).get("ended_by_kl") else []
+    ended = [_ended_early(run, updates)] if _metrics(run).get("ended_by") == "kl" else []
     if len(updates) >= 2 * WINDOW:
         return ended + _of_updates(updates[:WINDOW], updates[-WINDOW:], run.job.get("kl_target"))
     if ended:
@@ -112,7 +112,7 @@ def warnings(run: Run, updates: Sequence[Metrics]) -> list[str]:
 def _ended_early(run: Run, updates: Sequence[Metrics]) -> str:
     return _(
         "Training ended by itself after update %(made)d of %(planned)d: the next policy was further than %(limit)s "
-        "nats an answer from its parent. The result is the last policy that was saved before. A lower learning rate or "
+        "nats an answer from its parent. The result is the last policy before it. A lower learning rate or "
         "a larger KL coefficient gets further."
     ) % {"made": len(updates), "planned": run.job["updates"], "limit": f"{run.job['kl_limit']:g}"}
 

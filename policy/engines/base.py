@@ -113,14 +113,18 @@ class Engine(Protocol):
 
 
 def generate(
-    engine: Engine, requests: Sequence[Request], on_done: Callable[[int], object] | None = None
+    engine: Engine,
+    requests: Sequence[Request],
+    on_done: Callable[[int], object] | None = None,
+    on_wait: OnWait | None = None,
 ) -> list[Completion]:
     """Draw answers and return them in the order of their requests.
 
     :param on_done: called after each answer with the number of answers that are whole.
+    :param on_wait: called while none becomes whole; may raise, see :meth:`Engine.stream`.
     """
     done: dict[int, Completion] = {}
-    for index, completion in engine.stream(requests):
+    for index, completion in engine.stream(requests, on_wait):
         done[index] = completion
         if on_done is not None:
             on_done(len(done))

@@ -187,7 +187,7 @@ def _ppo_training(folder: Path) -> Training:
 
     from policy.actor import actor_of
     from policy.contract import ImproveJob
-    from policy.state import State, load_checkpoint, new_state, save_checkpoint
+    from policy.state import Checkpoint, State, new_state
     from tests.policy.conftest import make_model
 
     logging.disable_progress_bar()
@@ -207,7 +207,7 @@ def _ppo_training(folder: Path) -> Training:
     spare = at(1)
 
     def load(folder: Path) -> State:
-        load_checkpoint(folder, spare)
+        spare.take_up(Checkpoint.load(folder), folder)
         return spare
 
     def lay_open(state: State) -> dict[str, Any]:
@@ -218,4 +218,7 @@ def _ppo_training(folder: Path) -> Training:
                 held |= {f"{prefix}.{name} {key}": value for key, value in weights.optimizer.state[master].items()}
         return held
 
-    return Training({step: at(step) for step in STEPS}, save_checkpoint, load, lay_open)
+    def save(folder: Path, state: State) -> None:
+        state.checkpoint({}).save(folder)
+
+    return Training({step: at(step) for step in STEPS}, save, load, lay_open)

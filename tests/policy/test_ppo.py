@@ -14,12 +14,12 @@ from policy.contract import EngineConfig, ImproveJob, Sampling
 from policy.data import Prompt
 from policy.engines.base import start_engine
 from policy.engines.transformers import TransformersEngine
-from policy.ppo import improve
+from policy.ppo import improve, is_out_of_time
 from policy.rollout import TokenPrompt, prompts_of_update
 from rewardmodel import rundir
 from rewardmodel.chat import prompt_ids
 from rewardmodel.contract import JobError
-from rewardmodel.rundir import Stopped, open_run
+from rewardmodel.rundir import Stopped, checkpoints, open_run, step_of
 from tests.policy.conftest import make_tokenizer, progress_of
 
 JOB = ImproveJob(
@@ -67,6 +67,27 @@ def run_ppo(run_dir, model, job=JOB, reward=brevity, attempt=1, shown=()):
         return improve(run, job, actor, engine, reward, token_prompts(8), shown)
 
 
+def stopping(run_dir, look):
+    """Brevity, asked for a stop while the answers of so many policies, the parent first, are scored."""
+    looks = 0
+
+    def reward(conversations):
+        nonlocal looks
+        looks += 1
+        if looks == look:
+            (run_dir / "stop").touch()
+        return brevity(conversations)
+
+    return reward
+
+
+def same(one, other):
+    """Whether two trainings ended in equal weights."""
+    return all(
+        torch.equal(mine, theirs) for mine, theirs in zip(one.exact().values(), other.exact().values(), strict=True)
+    )
+
+
 def test_a_policy_learns_what_the_reward_asks_for(tiny_model, tmp_path):
     job = replace(JOB, updates=9, prompts_per_update=8, samples_per_prompt=8, kl_coefficient=0.001, no_end_penalty=0.0)
     history = run_ppo(tmp_path / "run", tiny_model, job).history
@@ -109,18 +130,9 @@ def test_an_interrupted_run_ends_in_the_same_weights_as_a_straight_one(tiny_mode
     job = replace(JOB, updates=3)
     straight = run_ppo(tmp_path / "straight", tiny_model, job)
 
-    updates_begun = 0
-
-    def stop_during_the_second_update(conversations):
-        nonlocal updates_begun
-        updates_begun += 1
-        if updates_begun == 2:
-            (tmp_path / "cut" / "stop").touch()
-        return brevity(conversations)
-
     with pytest.raises(Stopped):
-        run_ppo(tmp_path / "cut", tiny_model, job, stop_during_the_second_update)
-    assert [line["done"] for line in progress_of(tmp_path / "cut") if line["stage"] == "ppo"] == [1]
+        run_ppo(tmp_path / "cut", tiny_model, job, stopping(tmp_path / "cut", look=3))
+    assert [line["done"] for line in progress_of(tmp_path / "cut") if line["stage"] == "ppo"] == [1, 2]
     (tmp_path / "cut" / "stop").unlink()
     resumed = run_ppo(tmp_path / "cut", tiny_model, job, attempt=2)
     assert resumed.learners.keys() == straight.learners.keys()
@@ -163,6 +175,50 @@ def test_a_policy_that_gives_no_numbers_is_neither_kept_nor_the_result(tiny_mode
     assert last.name == "step-2"
     saved = load_file(last / "weights.safetensors")
     assert all(torch.equal(saved[f"policy.{name}"], master) for name, master in kept.exact().items())
+
+
+def test_a_stop_before_a_broken_policy_was_looked_at_leaves_the_last_good_one(tiny_model, tmp_path):
+    once = replace(JOB, epochs=1, minibatches=1)
+    run_ppo(tmp_path / "run", tiny_model, once)
+    broken, reward = replace(once, updates=4, learning_rate=1e30), stopping(tmp_path / "run", look=2)
+    with pytest.raises(Stopped):
+        run_ppo(tmp_path / "run", tiny_model, broken, reward, attempt=2)
+    assert [line["done"] for line in progress_of(tmp_path / "run", 2) if line["stage"] == "ppo"] == [3]
+    (tmp_path / "run" / "stop").unlink()
+    resumed = run_ppo(tmp_path / "run", tiny_model, replace(once, updates=3), attempt=3)
+    assert same(resumed, run_ppo(tmp_path / "straight", tiny_model, replace(once, updates=3)))
+
+
+def test_however_training_ends_its_last_good_policy_is_in_a_checkpoint(tiny_model, tmp_path, monkeypatch):
+    """Checkpoints are next to never due here, but for the first."""
+    monkeypatch.setattr(rundir, "CHECKPOINT_SHARE", 1e-9)
+    job = replace(JOB, updates=4)
+    with pytest.raises(Stopped):
+        run_ppo(tmp_path / "stopped", tiny_model, job, stopping(tmp_path / "stopped", look=4))
+
+    def spoilt(conversations):
+        spoilt.looks += 1
+        return brevity(conversations) if spoilt.looks < 4 else torch.full((len(conversations),), torch.nan)
+
+    spoilt.looks = 0
+    with pytest.raises(JobError):
+        run_ppo(tmp_path / "failed", tiny_model, job, spoilt)
+    run_ppo(tmp_path / "done", tiny_model, replace(job, updates=2))
+    for name in ("stopped", "failed", "done"):
+        assert max(map(step_of, checkpoints(tmp_path / name))) == 2
+
+
+def test_no_update_begins_that_would_end_too_late(tiny_model, tmp_path):
+    short = run_ppo(tmp_path / "run", tiny_model, replace(JOB, updates=5, max_seconds=1e-6))
+    assert (len(short.history), short.ended_by) == (1, "time")
+    assert short.final["kl"] > 0
+    whole = run_ppo(tmp_path / "whole", tiny_model, replace(JOB, updates=2, max_seconds=1e6))
+    assert (len(whole.history), whole.ended_by) == (2, "updates")
+    # Made: 10 s and 14 s, of which training took 6 and 8. The next may take 14 s, and the look behind it 6.
+    whole.history = [{"seconds": 10.0, "seconds_train": 6.0}, {"seconds": 14.0, "seconds_train": 8.0}]
+    assert not is_out_of_time(replace(JOB, max_seconds=44.0), whole)
+    assert is_out_of_time(replace(JOB, max_seconds=43.9), whole)
+    assert not is_out_of_time(JOB, whole)
 
 
 def test_what_is_said_of_the_result_was_measured_of_it(tiny_model, tmp_path):
@@ -228,7 +284,8 @@ def test_every_variant_learns_and_goes_on_exactly_where_it_was(tiny_model, tmp_p
         assert torch.equal(mine, theirs)
 
 
-def test_a_policy_that_moves_too_far_is_taken_back_to_the_last_one_within_the_limit(tiny_model, tmp_path):
+def test_a_policy_that_moves_too_far_is_taken_back_to_the_last_one_within_the_limit(tiny_model, tmp_path, monkeypatch):
+    monkeypatch.setattr(rundir, "CHECKPOINT_SHARE", 1e-9)  # only the first checkpoint is ever due
     free = run_ppo(tmp_path / "free", tiny_model, replace(JOB, updates=6, kl_coefficient=0.0))
     kls = [update["kl"] for update in free.history]
     limit = (max(kls[:3]) + kls[3]) / 2
@@ -236,17 +293,15 @@ def test_a_policy_that_moves_too_far_is_taken_back_to_the_last_one_within_the_li
     held = run_ppo(
         tmp_path / "held", tiny_model, replace(JOB, updates=6, kl_coefficient=0.0, kl_target=limit / 2, kl_limit=limit)
     )
-    assert 0 < len(held.history) <= 2
+    assert (len(held.history), held.ended_by) == (2, "kl")
     line = progress_of(tmp_path / "held")[-1]
     assert line["message"].startswith(f"After update 3 the policy is {kls[3]:.1f} nats an answer away from its parent")
-    assert held.final["kl"] == kls[len(held.history)]
-    same = run_ppo(tmp_path / "same", tiny_model, replace(JOB, updates=len(held.history), kl_coefficient=0.0))
-    for mine, theirs in zip(held.exact().values(), same.exact().values(), strict=True):
-        assert torch.equal(mine, theirs)
+    assert held.final["kl"] == kls[2]
+    assert same(held, run_ppo(tmp_path / "short", tiny_model, replace(JOB, updates=2, kl_coefficient=0.0)))
 
 
 def test_a_policy_that_moves_too_far_at_once_leaves_nothing_to_go_back_to(tiny_model, tmp_path):
-    with pytest.raises(JobError, match=r"After update 1 .* no policy within the limit was saved"):
+    with pytest.raises(JobError, match=r"After update 1 .* no policy before it has learned anything"):
         run_ppo(tmp_path / "run", tiny_model, replace(JOB, kl_target=1e-4, kl_limit=1e-3))
     assert not list((tmp_path / "run" / "checkpoints").glob("*"))
 

@@ -142,6 +142,8 @@ def test_a_vllm_that_dies_ends_the_run_with_a_sentence_and_its_last_update_is_ke
     lines = [line for line in errors.splitlines() if line.strip()]
     assert any(line.startswith("error: vLLM ended (exit status -9)") for line in lines)
     kept = max(step_of(path) for path in (run_dir / "checkpoints").glob("step-*"))
+    made = max(line["done"] for line in progress_of(run_dir) if line["stage"] == "ppo")
+    assert made - 1 <= kept <= made
     assert lines[-1] == f"The policy after update {kept} is kept: the run can be resumed from there."
     assert "Traceback" not in errors
 

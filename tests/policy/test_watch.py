@@ -109,22 +109,35 @@ def test_a_run_of_ppo_is_settled_with_its_last_checkpoint(job: ImproveJob, tmp_p
         main(run)
     (run_dir / "settle").unlink()
     with open_run(run_dir, 2) as run, pytest.raises(Stopped):
-        main(_stopping_after_an_update(run))
+        main(_stopping_after_two_updates(run))
     (run_dir / "stop").unlink()
     (run_dir / "settle").touch()
+    # What made it fail, such as a device or a reward model that is gone, is not needed any more.
+    gone = {"device": "cuda:7", "reward_model": str(tmp_path / "gone"), "other_reward_model": str(tmp_path / "gone")}
+    spec = json.loads((run_dir / "spec.json").read_text())
+    (run_dir / "spec.json").write_text(json.dumps({**spec, "job": {**spec["job"], **gone}}))
     with open_run(run_dir, 3) as run:
         main(run)
     result = json.loads((run_dir / "result.json").read_text())
     assert [update["update"] for update in result["metrics"]["updates"]] == [1]
-    AutoModelForCausalLM.from_pretrained(run_dir / result["model"])
+    assert (result["metrics"]["ended_by"], result["metrics"]["settled"]) == ("settled", True)
+    settled = AutoModelForCausalLM.from_pretrained(run_dir / result["model"])
+    straight_dir = write_run(tmp_path / "straight", "improve", replace(job, updates=1), PROMPTS)
+    with open_run(straight_dir, 1) as run:
+        main(run)
+    straight = json.loads((straight_dir / "result.json").read_text())
+    assert straight["metrics"]["final"] == result["metrics"]["final"]
+    published = AutoModelForCausalLM.from_pretrained(straight_dir / straight["model"])
+    for mine, theirs in zip(settled.parameters(), published.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
 
 
-def _stopping_after_an_update(run: RunDir) -> RunDir:
+def _stopping_after_two_updates(run: RunDir) -> RunDir:
     write = run.progress
 
-    def progress(stage: str, *arguments: Any, **metrics: Any) -> None:
-        write(stage, *arguments, **metrics)
-        if stage == "ppo":
+    def progress(stage: str, done: float = 0, *arguments: Any, **metrics: Any) -> None:
+        write(stage, done, *arguments, **metrics)
+        if stage == "ppo" and done == 2:
             (run.path / "stop").touch()
 
     run.progress = progress  # type: ignore[method-assign]

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
@@ -24,11 +23,10 @@ from policy.methods import DpoJob, SftJob
 from policy.ppo import improve
 from policy.rollout import TokenPrompt
 from policy.sft import imitate
-from policy.state import save_checkpoint
 from rewardmodel.chat import Answer
 from rewardmodel.hardware import resolve_device, resolve_dtype
 from rewardmodel.publish import publish
-from rewardmodel.rundir import open_run, step_of
+from rewardmodel.rundir import open_run
 from tests.policy.learners import write_job
 from tests.rewardmodel.rankings import write_rankings
 
@@ -83,9 +81,6 @@ def online(
             if not published.is_dir():
                 engine.load_weights(Path(job.policy))
                 state = improve(run, replace(job, updates=updates), actor, engine, teacher.reward, prompts)
-                latest = run.latest_checkpoint()
-                if latest is None or step_of(latest) < len(state.history):
-                    run.publish_checkpoint(len(state.history), partial(save_checkpoint, state=state))
                 unfinished = published.with_suffix(".tmp")
                 shutil.rmtree(unfinished, ignore_errors=True)
                 actor.policy.publish(unfinished, state.exact())
