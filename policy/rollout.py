@@ -14,11 +14,10 @@ from policy.contract import ImproveJob
 from policy.data import Prompt
 from policy.engines.base import Completion, Engine, Request, generate, make_request
 from policy.reporting import Reporter
+from policy.scoring import prompts_without_number, score_in_parts
 from rewardmodel.batching import Row
 from rewardmodel.chat import Answer, Message
 from rewardmodel.contract import JobError
-
-SCORES_AT_ONCE = 32
 
 Reward = Callable[[Sequence[tuple[Sequence[Message], str]]], Tensor]
 """Scores answers to chats: n pairs of a chat and an answer in, float32 [n] out."""
@@ -156,15 +155,12 @@ def score(reward: Reward, rollouts: Rollouts, update: int, reporter: Reporter) -
 
     :raises JobError: when one is no number, naming its prompt.
     """
-    conversations = rollouts.conversations
-    parts = []
-    for start in range(0, len(conversations), SCORES_AT_ONCE):
-        parts.append(reward(conversations[start : start + SCORES_AT_ONCE]).float().cpu())
-        reporter.step("score", start + len(parts[-1]), len(conversations), update=update)
-    scores = torch.cat(parts)
-    bad = dict.fromkeys(rollouts.prompt_ids[i] for i in torch.nonzero(~scores.isfinite())[:, 0].tolist())
-    if bad:
+    total = len(rollouts.conversations)
+    scores = score_in_parts(
+        reward, rollouts.conversations, lambda done: reporter.step("score", done, total, update=update)
+    )
+    if bad := prompts_without_number(scores, rollouts.prompt_ids):
         raise JobError(
             f"The reward of an answer in update {update + 1} is not a number, on the prompts {', '.join(bad)}."
         )
-    return scores
+    return torch.tensor(scores)
