@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from policy.contract import HIGHEST_FULL_LEARNING_RATE, EngineConfig, Sampling
+from policy.contract import HIGHEST_FULL_LEARNING_RATE, EngineConfig, Sampling, beside
 from rewardmodel.contract import RANKING_COLUMNS, JobError, TrainingJob, require
 
 FULL_LEARNING_RATE = 1e-5
@@ -116,6 +116,7 @@ class BestOfNJob(SftJob):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, "engine", beside(self.engine, self.device))
         require(self.n >= 2, "n", "must be at least 2: the best of one answer is any answer")
         require(self.prompts_per_part >= 1, "prompts_per_part", "must be at least 1")
         if self.engine.name == "openai":
