@@ -33,7 +33,7 @@ class TokenPrompt:
 
 @dataclass(frozen=True)
 class Rollouts:
-    """n answers, sample after sample of prompt after prompt; T is the longest answer's tokens."""
+    """n answers of one policy, sample after sample of prompt after prompt; T is the longest answer's tokens."""
 
     rows: list[Row]
     """The answers packed behind their prompts; ``places`` are their numbers."""
@@ -47,8 +47,6 @@ class Rollouts:
     """Chat and answer, for the reward."""
     prompt_ids: list[str]
     """The id of each answer's prompt."""
-    weights_version: int
-    """Version of the weights that drew all of them: the number of updates that had been made."""
 
     def prompts_of(self, rows: Sequence[Row]) -> list[str]:
         """The ids of the prompts in some rows, each once."""
@@ -146,7 +144,6 @@ def lay_out(
             (owner.prompt.messages, completion.text) for owner, completion in zip(owners, completions, strict=True)
         ],
         prompt_ids=[owner.prompt.prompt_id for owner in owners],
-        weights_version=update,
     )
 
 
