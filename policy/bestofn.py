@@ -7,7 +7,8 @@ on the kept ones as :mod:`policy.sft` does; dev prompts decide when to stop. Pub
 ``output/kept.parquet``. An answer that was cut off before its end token loses a fixed penalty, as in PPO. The best
 of n as a sampler for candidates is :mod:`policy.generate` with ``best_of``.
 
-The draws are kept part by part in ``samples/``; a run that was stopped goes on after the last part.
+The draws are kept part by part in ``samples/`` with the time that they took; a run that was stopped goes on after the
+last part. A limit on seconds ends the drawing, too: what was drawn by then is learned from.
 
 Source: Touvron et al. 2023, "Llama 2", section 3.2.3 (rejection sampling fine-tuning).
 """
@@ -17,10 +18,12 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 
 from policy.checks import check_same_text, tokenized
@@ -29,9 +32,10 @@ from policy.data import Prompt, read_prompts
 from policy.engines.base import Completion, Engine, generate, make_request, start_engine
 from policy.examples import Example
 from policy.language import LanguageModel
-from policy.methods import KEPT_COLUMNS, KEPT_FILE, BestOfNJob, best_of, best_of_n_kl_bound
+from policy.methods import DRAWING_SHARE, KEPT_COLUMNS, KEPT_FILE, BestOfNJob, best_of, best_of_n_kl_bound
 from policy.outcome import begin, finish
 from policy.reporting import Reporter
+from policy.scoring import prompts_without_number, score_in_parts
 from policy.sft import imitate
 from rewardmodel.chat import Answer
 from rewardmodel.contract import JobError, read_spec
@@ -40,9 +44,11 @@ from rewardmodel.rundir import RunDir
 from rewardmodel.tables import write_rows
 
 SAMPLES_FOLDER = "samples"
-SCORES_AT_ONCE = 32
+PART_COLUMNS = {**KEPT_COLUMNS, "seconds": "float64: what drawing and scoring the part took, in each of its rows"}
 
 Row = dict[str, Any]
+Part = tuple[int, float]
+"""A part of the prompts that was drawn: how many, and the seconds that drawing and scoring took."""
 
 
 def main(run: RunDir) -> None:
@@ -52,20 +58,26 @@ def main(run: RunDir) -> None:
     begin(job)
     prompts, ids = check(run, job)
     seconds, versions = sample(run, job, prompts, ids)
-    rows = [row for part in _parts(run) for row in pq.read_table(part).to_pylist()]
+    parts = _parts(run)
+    rows = [row for part in parts for row in part]
     write_rows(run.path / KEPT_FILE, rows, KEPT_COLUMNS)
     run.progress("load", message="Loading the policy to train it")
     model = LanguageModel(job)
     began = time.monotonic()
     train, dev = ([_example(row) for row in rows if row["split"] == split] for split in ("train", "dev"))
-    weights, training = imitate(run, job, model, train, dev)
+    weights, training = imitate(run, _for_training(job, [_size(part) for part in parts]), model, train, dev)
     metrics = {
         "n": job.n,
         "kl_bound": best_of_n_kl_bound(job.n),
         "mean_score": fmean(row["mean_score"] for row in rows),
         "best_score": fmean(row["score"] for row in rows),
         "training": training,
-        "counts": {"train": len(train), "dev": len(dev), "samples": job.n * len(rows)},
+        "counts": {
+            "train": len(train),
+            "dev": len(dev),
+            "samples": job.n * len(rows),
+            "left_out": len(prompts) - len(rows),
+        },
     }
     seconds |= {"load": began - started - sum(seconds.values()), "train": time.monotonic() - began}
     finish(run, "bestofn", model, weights, metrics, seconds, versions)
@@ -74,49 +86,56 @@ def main(run: RunDir) -> None:
 def check(run: RunDir, job: BestOfNJob) -> tuple[list[Prompt], list[list[int]]]:
     """Refuse a job that cannot be run, before anything heavy is loaded.
 
-    :returns: the train and dev prompts, and the token ids of each.
+    :returns: the train and dev prompts in the order in which they are drawn for, and the token ids of each.
     :raises JobError: saying what is wrong.
     """
     check_same_text(job.policy, job.reward_model)
     prompts = [prompt for prompt in read_prompts(run.path) if prompt.split in ("train", "dev")]
     if not any(prompt.split == "train" for prompt in prompts):
         raise JobError("None of the prompts belongs to the split train, so there is nothing to practise on.")
+    if job.max_seconds:
+        prompts = [prompts[place] for place in np.random.default_rng(job.seed).permutation(len(prompts))]
+        first = next(place for place, prompt in enumerate(prompts) if prompt.split == "train")
+        prompts.insert(0, prompts.pop(first))
     return prompts, tokenized(job.policy, prompts, job.engine, job.sampling)
 
 
 def sample(
     run: RunDir, job: BestOfNJob, prompts: list[Prompt], ids: list[list[int]]
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """Draw and score what earlier attempts have not, and keep the best, a part of the prompts after the other.
+    """Draw and score what earlier attempts have not and time allows, and keep the best, part after part.
 
     :returns: seconds by stage, and the engine's version.
-    :raises JobError: when a score is not a number.
+    :raises JobError: when a score is not a number, naming its prompt.
     """
     folder = run.path / SAMPLES_FOLDER
     folder.mkdir(exist_ok=True)
-    starts = range(0, len(prompts), job.prompts_per_part)[len(_parts(run)) :]
-    if not starts:
-        return {"generate": 0.0, "score": 0.0}, {}
+    parts = [_size(part) for part in _parts(run)]
     seconds = {"generate": 0.0, "score": 0.0}
+    if not next_part(job, len(prompts), parts):
+        return seconds, {}
     run.progress("load", message="Loading the reward model")
     engine = start_engine(job.engine, Path(job.policy), run.attempt_path / f"{job.engine.name}.log")
     try:
         reward_model = load_reward_model(Path(job.reward_model), dtype=job.dtype, device=job.device)
         engine.wait_until_ready(lambda _trouble: run.stop_if_asked())
         reporter = Reporter(run)
-        for start in starts:
-            part = slice(start, start + job.prompts_per_part)
+        while count := next_part(job, len(prompts), parts):
+            start = sum(size for size, _seconds in parts)
+            part = slice(start, start + count)
             began = time.monotonic()
             answers = _draw(job, engine, prompts[part], ids[part], reporter, start * job.n, len(prompts) * job.n)
             drawn = time.monotonic()
             scores = _score(job, reward_model, prompts[part], answers, reporter)
+            scored = time.monotonic()
             seconds["generate"] += drawn - began
-            seconds["score"] += time.monotonic() - drawn
-            rows = list(_kept(job, prompts[part], ids[part], answers, scores))
-            write_rows(folder / f"part-{start // job.prompts_per_part:05d}.parquet", rows, KEPT_COLUMNS)
+            seconds["score"] += scored - drawn
+            rows = list(_kept(job, prompts[part], ids[part], answers, scores, scored - began))
+            write_rows(folder / f"part-{len(parts):05d}.parquet", rows, PART_COLUMNS)
+            parts.append((count, scored - began))
             run.progress(
                 "sample",
-                min(start + job.prompts_per_part, len(prompts)),
+                start + count,
                 len(prompts),
                 mean_score=fmean(row["mean_score"] for row in rows),
                 best_score=fmean(row["score"] for row in rows),
@@ -125,7 +144,34 @@ def sample(
             )
     finally:
         engine.close()
+    done = sum(size for size, _seconds in parts)
+    if done < len(prompts):
+        said = f"The time for drawing is over after {done} of {len(prompts)} prompts: what was kept is learned from."
+        run.progress("sample", done, len(prompts), said)
     return seconds, {engine.name: engine.version}
+
+
+def next_part(job: BestOfNJob, prompts: int, parts: Sequence[Part]) -> int:
+    """How many prompts are drawn for next.
+
+    :param prompts: how many there are in all.
+    :param parts: what was drawn so far, by all attempts.
+    :returns: 0 where drawing ends.
+    """
+    size = min(job.prompts_per_part, prompts - sum(count for count, _seconds in parts))
+    if not job.max_seconds:
+        return size
+    if not parts:
+        return 1
+    count, seconds = parts[-1]
+    left = DRAWING_SHARE * job.max_seconds - sum(seconds for _count, seconds in parts)
+    return min(size, 2 * count, int(max(0.0, left) * count / seconds))
+
+
+def _for_training(job: BestOfNJob, parts: Sequence[Part]) -> BestOfNJob:
+    """The job with the limit on seconds that drawing has left to the steps."""
+    left = job.max_seconds - sum(seconds for _count, seconds in parts)
+    return replace(job, max_seconds=max(left, (1 - DRAWING_SHARE) * job.max_seconds))
 
 
 def _draw(
@@ -142,7 +188,7 @@ def _draw(
         for prompt, own in zip(prompts, ids, strict=True)
         for draw in range(job.n)
     ]
-    return generate(engine, requests, lambda done: reporter.step("generate", before + done, total))
+    return generate(engine, requests, lambda done: reporter.step("generate", before + done, total), reporter.wait)
 
 
 def _score(
@@ -153,13 +199,16 @@ def _score(
     reporter: Reporter,
 ) -> list[float]:
     """Scores of the answers, less the penalty where one was cut off."""
-    conversations = [(prompts[place // job.n].messages, answer.text) for place, answer in enumerate(answers)]
-    scores: list[float] = []
-    for start in range(0, len(conversations), SCORES_AT_ONCE):
-        scores += reward_model.score(conversations[start : start + SCORES_AT_ONCE]).tolist()
-        reporter.step("score", len(scores), len(conversations))
-    if any(score != score for score in scores):
-        raise JobError("The reward of an answer is not a number, so no best one can be told: look at the reward model.")
+    asked = [prompts[place // job.n] for place in range(len(answers))]
+    conversations = [(prompt.messages, answer.text) for prompt, answer in zip(asked, answers, strict=True)]
+    scores = score_in_parts(
+        reward_model.score, conversations, lambda done: reporter.step("score", done, len(conversations))
+    )
+    if bad := prompts_without_number(scores, [prompt.prompt_id for prompt in asked]):
+        raise JobError(
+            f"The reward of an answer is not a number, on the prompts {', '.join(bad)}, so no best one can be told: "
+            "look at the reward model."
+        )
     penalties = [job.no_end_penalty * (answer.finish_reason != "stop") for answer in answers]
     return [score - penalty for score, penalty in zip(scores, penalties, strict=True)]
 
@@ -170,6 +219,7 @@ def _kept(
     ids: Sequence[list[int]],
     answers: Sequence[Completion],
     scores: Sequence[float],
+    seconds: float,
 ) -> Iterator[Row]:
     for number, place in enumerate(best_of(scores, job.n)):
         prompt, answer = prompts[number], answers[place]
@@ -185,11 +235,17 @@ def _kept(
             "mean_score": fmean(scores[number * job.n : (number + 1) * job.n]),
             "prompt_ids": ids[number],
             "token_ids": answer.token_ids,
+            "seconds": seconds,
         }
 
 
-def _parts(run: RunDir) -> list[Path]:
-    return sorted((run.path / SAMPLES_FOLDER).glob("part-*.parquet"))
+def _parts(run: RunDir) -> list[list[Row]]:
+    """The rows of each part that was drawn, in order."""
+    return [pq.read_table(path).to_pylist() for path in sorted((run.path / SAMPLES_FOLDER).glob("part-*.parquet"))]
+
+
+def _size(part: list[Row]) -> Part:
+    return len(part), part[0]["seconds"]
 
 
 def _example(row: Row) -> Example:

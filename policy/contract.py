@@ -12,7 +12,7 @@ imports torch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -75,6 +75,10 @@ class EngineConfig:
     """The engine; see :mod:`policy.engines`."""
     dtype: Dtype = "auto"
     """Arithmetic of the model; auto is bfloat16 where the processor has it in hardware."""
+    device: str = "auto"
+    """Torch device of the model, and of a reward model that scores what is drawn without any training; auto is the
+    device of a job that trains, or else the first GPU, or the CPU. vLLM runs on what its build is for: its CPU build
+    takes no GPU, and its CUDA build only a GPU."""
     max_model_tokens: int = 2048
     """Longest prompt plus answer in tokens."""
     kv_cache_bytes: int = 1 << 30
@@ -100,6 +104,11 @@ class EngineConfig:
             check_address(self.base_url)
             if not self.served_model:
                 raise JobError("The engine openai needs served_model, the name of the model at the server.")
+
+
+def beside(engine: EngineConfig, device: str) -> EngineConfig:
+    """An engine on the device of the training that it samples for, where it names none of its own."""
+    return replace(engine, device=device) if engine.device == "auto" else engine
 
 
 def check_address(url: str) -> None:
@@ -193,7 +202,7 @@ class ImproveJob:
     """PPO updates: each is one batch of rollouts followed by `epochs` passes over it."""
     max_seconds: float = 0.0
     """No update begins that would, going by the longest so far, end after so many seconds of updates, over all
-    attempts, the look at the policy that it makes included; 0 sets no limit."""
+    attempts; 0 sets no limit. The look at the policy that training ends with comes on top."""
     prompts_per_update: int = 16
     """Distinct prompts in the rollouts of one update."""
     samples_per_prompt: int = 4
@@ -266,6 +275,7 @@ class ImproveJob:
     """Folder of a reward model that scores the same answers and trains nothing, so that an exploited reward shows."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "engine", beside(self.engine, self.device))
         _need_weights(self.engine, "A policy in training is")
         for name in ("updates", "prompts_per_update", "samples_per_prompt", "epochs", "minibatches"):
             require(getattr(self, name) >= 1, name, "must be at least 1")

@@ -73,7 +73,7 @@ class Answering:
         self._reporter = Reporter(run)
         self._job = job
         self._messages = {prompt.prompt_id: prompt.messages for prompt in prompts}
-        self._scoring = Scoring(run, reward_models)
+        self._scoring = Scoring(run, reward_models, job.engine.device)
         self._tries = job.best_of if isinstance(job, GenerateJob) else 1
         self._prompts_per_shard = prompts_per_shard
         self._samples = range(job.first_sample, job.first_sample + job.samples)

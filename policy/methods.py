@@ -13,11 +13,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from policy.contract import HIGHEST_FULL_LEARNING_RATE, EngineConfig, Sampling
+from policy.contract import HIGHEST_FULL_LEARNING_RATE, EngineConfig, Sampling, beside
 from rewardmodel.contract import RANKING_COLUMNS, JobError, TrainingJob, require
 
 FULL_LEARNING_RATE = 1e-5
 """What training all weights is usually begun with; the jobs' own defaults are for adapters."""
+
+DRAWING_SHARE = 2 / 3
+"""Share of best-of-n's limit on seconds by which it stops drawing; what is left is for learning from what was kept."""
 
 Source = Literal["edit", "demonstration", "completion"]
 
@@ -109,13 +112,20 @@ class BestOfNJob(SftJob):
     """How they are drawn."""
     engine: EngineConfig = field(default_factory=EngineConfig)
     """The engine that draws them."""
+    max_seconds: float = 0.0
+    """Longest time of drawing, scoring and steps, seconds, over all attempts; 0 sets no limit. Prompts then come in an
+    order drawn from the seed, a train prompt first, in parts of one prompt, two, four and so on. No part after the
+    first begins that would, at the pace of the one before, end after two thirds of the limit, and no step begins after
+    the limit; at least a third of it is for steps."""
     no_end_penalty: float = 1.0
     """Subtracted from the score of an answer that was cut off before its end token."""
     prompts_per_part: int = 32
-    """Prompts whose answers are drawn and scored together; a run that was stopped goes on after the last part."""
+    """Prompts whose answers are drawn and scored together, at most; a run that was stopped goes on after the last
+    part."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, "engine", beside(self.engine, self.device))
         require(self.n >= 2, "n", "must be at least 2: the best of one answer is any answer")
         require(self.prompts_per_part >= 1, "prompts_per_part", "must be at least 1")
         if self.engine.name == "openai":

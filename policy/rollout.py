@@ -14,11 +14,10 @@ from policy.contract import ImproveJob
 from policy.data import Prompt
 from policy.engines.base import Completion, Engine, Request, generate, make_request
 from policy.reporting import Reporter
+from policy.scoring import prompts_without_number, score_in_parts
 from rewardmodel.batching import Row
 from rewardmodel.chat import Answer, Message
 from rewardmodel.contract import JobError
-
-SCORES_AT_ONCE = 32
 
 Reward = Callable[[Sequence[tuple[Sequence[Message], str]]], Tensor]
 """Scores answers to chats: n pairs of a chat and an answer in, float32 [n] out."""
@@ -34,7 +33,7 @@ class TokenPrompt:
 
 @dataclass(frozen=True)
 class Rollouts:
-    """n answers, sample after sample of prompt after prompt; T is the longest answer's tokens."""
+    """n answers of one policy, sample after sample of prompt after prompt; T is the longest answer's tokens."""
 
     rows: list[Row]
     """The answers packed behind their prompts; ``places`` are their numbers."""
@@ -48,8 +47,6 @@ class Rollouts:
     """Chat and answer, for the reward."""
     prompt_ids: list[str]
     """The id of each answer's prompt."""
-    weights_version: int
-    """Version of the weights that drew all of them: the number of updates that had been made."""
 
     def prompts_of(self, rows: Sequence[Row]) -> list[str]:
         """The ids of the prompts in some rows, each once."""
@@ -148,7 +145,6 @@ def lay_out(
             (owner.prompt.messages, completion.text) for owner, completion in zip(owners, completions, strict=True)
         ],
         prompt_ids=[owner.prompt.prompt_id for owner in owners],
-        weights_version=update,
     )
 
 
@@ -157,15 +153,12 @@ def score(reward: Reward, rollouts: Rollouts, update: int, reporter: Reporter) -
 
     :raises JobError: when one is no number, naming its prompt.
     """
-    conversations = rollouts.conversations
-    parts = []
-    for start in range(0, len(conversations), SCORES_AT_ONCE):
-        parts.append(reward(conversations[start : start + SCORES_AT_ONCE]).float().cpu())
-        reporter.step("score", start + len(parts[-1]), len(conversations), update=update)
-    scores = torch.cat(parts)
-    bad = dict.fromkeys(rollouts.prompt_ids[i] for i in torch.nonzero(~scores.isfinite())[:, 0].tolist())
-    if bad:
+    total = len(rollouts.conversations)
+    scores = score_in_parts(
+        reward, rollouts.conversations, lambda done: reporter.step("score", done, total, update=update)
+    )
+    if bad := prompts_without_number(scores, rollouts.prompt_ids):
         raise JobError(
             f"The reward of an answer in update {update + 1} is not a number, on the prompts {', '.join(bad)}."
         )
-    return scores
+    return torch.tensor(scores)

@@ -2,11 +2,13 @@
 
 PPO's own loop knows one reward. :class:`Watch` stands in its place, hands it on, and tells beside it what the same
 answers score with a second reward model and how much they repeat themselves: a line of stage ``watch`` for each policy
-that answers, the parent's being the first.
+that answers, the parent's being the first. What only watches ends no run: of an update in which the second model gives
+an answer no number, the line has ``other_reward_missing``, how many such answers, in place of its mean score.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from statistics import fmean
@@ -58,7 +60,9 @@ class Watch:
     def _tell(self) -> None:
         self._made += 1
         measured: dict[str, Any] = {"repetition": repetition(self._texts)}
-        if self._scores:
+        if without := sum(not math.isfinite(score) for score in self._scores):
+            measured["other_reward_missing"] = without
+        elif self._scores:
             measured["other_reward"] = fmean(self._scores)
         self._run.progress("watch", self._made, self._policies, **measured)
         self._texts, self._scores = [], []

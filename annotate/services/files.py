@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,8 @@ def read_json(text: str | bytes) -> Any:
     """JSON that a run's process wrote, as the database can hold it.
 
     What a model says may hold NUL, which no text of PostgreSQL has and is left out, or half a surrogate pair, which
-    becomes a question mark.
+    becomes a question mark. A figure that is infinite or no number, or a list with such a number in it, is left out of
+    what holds it: JSON has none.
 
     :raises ValueError: when it is none.
     """
@@ -41,8 +43,17 @@ def _storable(value: Any) -> Any:
         case list():
             return [_storable(each) for each in value]
         case dict():
-            return {_storable(name): _storable(each) for name, each in value.items()}
+            return {_storable(name): _storable(each) for name, each in value.items() if _is_finite(each)}
     return value
+
+
+def _is_finite(value: Any) -> bool:
+    match value:
+        case float():
+            return math.isfinite(value)
+        case list():
+            return all(map(_is_finite, value))
+    return True
 
 
 def resume_step(run: Run) -> int | None:

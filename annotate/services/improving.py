@@ -36,9 +36,9 @@ class Wish:
     tags: Sequence[str] = ()
     """Prompts with any of these tags; none given means all training prompts."""
     samples: int | None = None
-    """Answers that PPO, RLOO or GRPO draw and learn from in all."""
+    """Answers that PPO, RLOO or GRPO draw and learn from in all; one more batch measures the result."""
     minutes: float | None = None
-    """Longest time of training, minutes; see :func:`annotate.services.estimates.within_time`."""
+    """Longest time of training, minutes; see ``max_seconds`` of the jobs."""
     from_base: bool = False
     """Whether fine-tuning starts from the base model's weights and not from the parent's."""
     sources: Sequence[str] = imitation.SOURCES
@@ -141,14 +141,18 @@ def training_prompts(project: Project, tags: Sequence[str]) -> QuerySet[Prompt]:
     return found.filter(tags__overlap=list(tags)) if tags else found
 
 
-def usual_answers(project: Project, tags: Sequence[str], settings: Settings | None = None) -> int:
-    """Answers that PPO, RLOO and GRPO draw where no number of them is asked for.
+def usual_answers(project: Project) -> int:
+    """Answers that PPO, RLOO and GRPO draw and learn from where no number of them is asked for."""
+    return ImproveJob.updates * answers_per_update(project, [], {})
+
+
+def answers_per_update(project: Project, tags: Sequence[str], settings: Settings) -> int:
+    """Answers that PPO, RLOO and GRPO draw for one update.
 
     :param settings: fields of the job that differ from their defaults.
     """
-    settings = settings or {}
     prompts = _prompts_per_update(training_prompts(project, tags).count(), settings)
-    return int(settings.get("updates", ImproveJob.updates)) * prompts * _samples_per_prompt(settings)
+    return prompts * _samples_per_prompt(settings)
 
 
 def _prompts_per_update(prompts: int, settings: Settings) -> int:

@@ -99,14 +99,15 @@ def shown(run: Run, updates: Sequence[Metrics]) -> list[Shown]:
 
 def warnings(run: Run, updates: Sequence[Metrics]) -> list[str]:
     """What a lead should look at: an early end, and signs that the reward is exploited or the policy falls apart."""
-    ended = [_ended_early(run, updates)] if _metrics(run).get("ended_by") == "kl" else []
+    found = [_ended_early(run, updates)] if _metrics(run).get("ended_by") == "kl" else []
+    unwatched = [number for number, update in enumerate(updates, 1) if update.get("other_reward_missing")]
+    if unwatched:
+        found.append(_unwatched(unwatched[0]))
     if len(updates) >= 2 * WINDOW:
-        return ended + _of_updates(updates[:WINDOW], updates[-WINDOW:], run.job.get("kl_target"))
-    if ended:
-        return ended
-    if run.job.get("beta") is not None:
-        return _of_preferences(run)
-    return []
+        found += _of_updates(updates[:WINDOW], updates[-WINDOW:], run.job.get("kl_target"))
+    elif run.job.get("beta") is not None:
+        found += _of_preferences(run)
+    return found
 
 
 def _ended_early(run: Run, updates: Sequence[Metrics]) -> str:
@@ -115,6 +116,13 @@ def _ended_early(run: Run, updates: Sequence[Metrics]) -> str:
         "nats an answer from its parent. The result is the last policy before it. A lower learning rate or "
         "a larger KL coefficient gets further."
     ) % {"made": len(updates), "planned": run.job["updates"], "limit": f"{run.job['kl_limit']:g}"}
+
+
+def _unwatched(update: int) -> str:
+    return _(
+        "The second reward model gave answers a score that is not a number, first in update %(update)d: its figure is "
+        "left out of such updates, and a reward that is exploited may not show. Look at that reward model."
+    ) % {"update": update}
 
 
 def _of_updates(first: Sequence[Metrics], last: Sequence[Metrics], kl_target: float | None) -> list[str]:

@@ -125,7 +125,7 @@ def _page(
     request: SignedInRequest, project: Project, form: QueryDict, estimated: dict[str, Any], *, status: int = 200
 ) -> HttpResponse:
     typed = {name: str(text).replace("\x00", "") for name, text in form.items()}
-    usual = {"samples": usual_answers(project, [])}
+    usual = {"samples": usual_answers(project)}
     context = {
         "project": project,
         "parent": serving(project),
@@ -154,7 +154,7 @@ def _estimated(project: Project, wish: Wish) -> dict[str, Any]:
         return {"problem": _("There is nothing on training prompts yet that it could learn from.")}
     return {
         "estimate": found,
-        "time": _roughly(found.seconds),
+        "time": None if found.seconds is None else _roughly(found.seconds),
         "draws": WAYS[wish.method].draws,
         "method": wish.method.label,
     }

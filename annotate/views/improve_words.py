@@ -75,7 +75,7 @@ BUDGET = (
     Setting(
         "samples",
         _("Answers to draw"),
-        _("In all; each update draws a batch of them, scores it and learns from it."),
+        _("In all; each update draws a batch of them and learns from it. One more batch measures the result."),
         1,
         10_000_000,
         True,
@@ -103,8 +103,8 @@ BUDGET = (
         "minutes",
         _("Most minutes"),
         _(
-            "Of training, without loading; empty sets no limit. Fine-tuning ends by then with what it has learned; "
-            "PPO, RLOO and GRPO draw as many answers as should fit in, by the estimate."
+            "Of training, without loading; empty sets no limit. Best-of-n draws for at most two thirds of it. PPO, "
+            "RLOO and GRPO begin no update that would end after it, and measure the result then."
         ),
         0.1,
         100_000,

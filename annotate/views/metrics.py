@@ -115,7 +115,7 @@ MEASURES: dict[str, Measure] = {
     "score_scale": Measure(_("Scale of scores"), _("Multiplied, so that training answers have standard deviation 1.")),
 }
 
-UNCHARTED = {"seconds_left", "update", "samples", "optimiser_steps"}
+UNCHARTED = {"seconds", "seconds_left", "update", "samples", "optimiser_steps", "other_reward_missing"}
 """Numbers that count or estimate the work itself and say nothing as a curve."""
 
 

@@ -66,6 +66,9 @@ class Completion:
     the engine does not report it."""
     weights_version: int = 0
     """Version of the weights that drew it, as :meth:`Engine.load_weights` was told; 0 for those loaded first."""
+    cached_tokens: int = 0
+    """Tokens of the prompt that were not computed for this answer, since an earlier one to a prompt that begins alike
+    had left them in a cache; 0 where the engine has none or does not tell."""
 
 
 @dataclass(frozen=True)

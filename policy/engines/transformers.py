@@ -40,7 +40,7 @@ class TransformersEngine:
         self._folder = model
         self._tokenizer = load_tokenizer(model)
         self._end_token_ids = set(end_token_ids(model, self._tokenizer))
-        self._device = resolve_device("auto")
+        self._device = resolve_device(config.device)
         self._dtype = resolve_dtype(config.dtype, self._device)
         self._model: transformers.PreTrainedModel | None = None
         self._weights_version = 0

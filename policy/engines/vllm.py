@@ -51,6 +51,8 @@ ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
 }
 
+VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
+
 ERROR_LINE = re.compile(r"(?:\[rank\d+\]: *)?((?:\w+\.)*\w*(?:Error|Exception|Interrupt): .+)")
 """A traceback's last line, with or without the rank that torch puts before it."""
 
@@ -81,6 +83,7 @@ class VllmEngine:
                 stderr=log_file,
                 env=os.environ
                 | ENVIRONMENT
+                | visible_gpu(config.device, os.environ.get(VISIBLE_GPUS))
                 | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])},
                 text=True,
             )
@@ -106,11 +109,16 @@ class VllmEngine:
         for _ in requests:
             answer = self._receive(on_wait)
             ids = answer["token_ids"]
-            text = decode(self._tokenizer, ids)
-            yield (
-                answer["index"],
-                Completion(text, len(ids), answer["finish_reason"], ids, answer["logprobs"], answer["weights_version"]),
+            completion = Completion(
+                text=decode(self._tokenizer, ids),
+                token_count=len(ids),
+                finish_reason=answer["finish_reason"],
+                token_ids=ids,
+                logprobs=answer["logprobs"],
+                weights_version=answer["weights_version"],
+                cached_tokens=answer["cached_tokens"],
             )
+            yield answer["index"], completion
 
     def load_weights(self, folder: Path, version: int = 0) -> None:
         """Swap the weights in place and forget everything computed with the old ones."""
@@ -178,3 +186,21 @@ class VllmEngine:
         what = "ended" if self._ready else "could not start"
         tail = "\n".join(lines[-LOG_LINES:])
         return f"vLLM {what} (exit status {self._process.returncode}): {cause}\nThe end of {self._log}:\n{tail}"
+
+
+def visible_gpu(device: str, visible: str | None) -> dict[str, str]:
+    """What the worker's environment is given so that vLLM, which takes the first GPU that it sees, takes a job's.
+
+    :param device: as torch names it; only ``cuda:N`` names a GPU.
+    :param visible: the GPUs that this process sees, as ``CUDA_VISIBLE_DEVICES`` has them; None for all.
+    :raises JobError: when this process does not see that one.
+    """
+    kind, _colon, number = device.partition(":")
+    if kind != "cuda" or not number.isdecimal():
+        return {}
+    if visible is None:
+        return {VISIBLE_GPUS: number}
+    names = [name.strip() for name in visible.split(",") if name.strip()]
+    if int(number) >= len(names):
+        raise JobError(f"There is no device {device!r} on this machine.")
+    return {VISIBLE_GPUS: names[int(number)]}

@@ -9,11 +9,16 @@ prints goes to standard error.
 from __future__ import annotations
 
 import json
+import math
 import os
 import queue
 import sys
 import threading
+from pathlib import Path
 from typing import Any
+
+ROOM = 2 << 30
+"""Bytes of a GPU that vLLM is thought to need beside weights and key-value cache: context, activations, graphs."""
 
 
 def main(settings: dict[str, Any]) -> None:
@@ -45,6 +50,33 @@ def _read(commands: queue.SimpleQueue[dict[str, Any]]) -> None:
     os._exit(0)
 
 
+def memory_share(numbers: int, bytes_each: int, kv_cache: int, total: int) -> float:
+    """The share of a GPU's memory that vLLM needs, which is what it is told to use.
+
+    With a key-value cache of a set size that share sets nothing but what must be free when vLLM starts
+    (``request_memory`` in ``vllm/v1/worker/utils.py``): by default it is 0.92, and a trainer that loads its models onto
+    the same GPU at that time leaves less.
+
+    :param numbers: of the model's weights.
+    :param bytes_each: of one of them as it is loaded.
+    :param kv_cache: bytes of the key-value cache.
+    :param total: bytes of the GPU's memory.
+    :returns: above 0 and at most 1.
+    """
+    return min(1.0, (numbers * bytes_each + kv_cache + ROOM) / total)
+
+
+def weights_of(model: Path) -> int:
+    """How many numbers the weights in a model folder are."""
+    from safetensors import safe_open
+
+    count = 0
+    for path in model.glob("*.safetensors"):
+        with safe_open(path, framework="pt") as file:
+            count += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+    return count
+
+
 class Worker:
     """vLLM's engine, in this process."""
 
@@ -62,6 +94,11 @@ class Worker:
         if on_cpu:
             # Even then vLLM compiles some small functions, which takes a C++ compiler that few machines have.
             torch._dynamo.config.disable = True
+        memory: dict[str, float] = {}
+        if not on_cpu:
+            total = torch.cuda.get_device_properties(0).total_memory
+            numbers = weights_of(Path(settings["model"]))
+            memory["gpu_memory_utilization"] = memory_share(numbers, dtype.itemsize, settings["kv_cache_bytes"], total)
         self._llm = vllm.LLM(
             model=settings["model"],
             skip_tokenizer_init=True,
@@ -69,6 +106,9 @@ class Worker:
             max_model_len=settings["max_model_tokens"],
             max_num_seqs=settings["max_sequences"],
             kv_cache_memory_bytes=settings["kv_cache_bytes"],
+            **memory,
+            # All answers to a prompt share the whole blocks of its key-value cache.
+            enable_prefix_caching=True,
             # The CPU's default of 128 tokens is longer than most prompts, and only whole blocks are shared.
             block_size=32 if on_cpu else None,
             # Compiling takes longer than all the answers of a usual job on a CPU.
@@ -115,6 +155,7 @@ class Worker:
                         ],
                         "finish_reason": result.finish_reason,
                         "weights_version": self._weights_version,
+                        "cached_tokens": output.num_cached_tokens or 0,
                     }
                 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import threading
 import time
@@ -153,6 +154,28 @@ def test_what_no_text_of_the_database_can_hold_stops_no_run(asked: Run, played: 
     assert execute(asked.pk)
     event = asked.events.get()
     assert (event.message, event.metrics) == ("ab", {"examples": {"p": "x"}})
+
+
+def test_a_figure_that_is_no_number_is_left_out_and_stops_no_run(asked: Run, played: Play) -> None:
+    """Neither a database nor JSON has NaN; Python writes it all the same."""
+    played(
+        "nan, inf = float('nan'), float('inf'); run.progress('work', 1, 1, kl=nan, reward=0.5, each=[1.0, inf], "
+        "whole=[1.0, 2.0], of={'a': -inf, 'b': 1}); sys.exit(3)"
+    )
+    assert execute(asked.pk)
+    assert "status 3" in anew(asked).error
+    assert asked.events.get().metrics == {"reward": 0.5, "whole": [1.0, 2.0], "of": {"b": 1}}
+
+
+def test_a_result_with_such_a_figure_is_registered_without_it(asked: Run, played: Play) -> None:
+    folder = run_folder(asked)
+    played("sys.exit(9)")
+    (folder / "output").mkdir(parents=True)
+    sha256 = _completions(folder / "output" / "completions-00000.parquet", asked)
+    shards = {"output/completions-00000.parquet": sha256}
+    _result(folder, {"kind": "generate", "shards": shards, "metrics": {"score": math.nan, "tokens": 3.5}})
+    assert execute(asked.pk)
+    assert (anew(asked).result or {})["metrics"] == {"tokens": 3.5}
 
 
 def test_a_result_in_which_a_model_says_such_things_is_registered(asked: Run, played: Play) -> None:

@@ -10,13 +10,19 @@ from django.test import Client
 from django.urls import reverse
 
 from annotate.models import RewardModel, Run
-from annotate.services import snapshots
+from annotate.services import estimates, snapshots
 from annotate.services.files import located
 from tests.annotate.factory import World, collect_items, run
 from tests.annotate.judged import ids_of, judge, ranks
 from tests.annotate.lineage import ended, turn
 
 pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine with a GPU nothing is estimated before the first run."""
+    monkeypatch.setattr(estimates, "GPUS", "no such device")
 
 
 def address(stage: World) -> str:
@@ -171,10 +177,24 @@ def test_the_estimate_follows_the_form_without_starting_anything(alice: Client, 
     def estimated(**fields: str) -> str:
         return text(alice.post(address(stage), fields, headers={"HX-Request": "true"}).content.decode())
 
-    assert "600 answers are drawn and scored." in estimated(method="ppo", samples="600")
+    assert "604 answers are drawn and scored. 4 of them only measure the result." in estimated(
+        method="ppo", samples="600"
+    )
     assert "PPO has not run in this project yet" in estimated(method="ppo", samples="600")
     assert "must be a number" in estimated(method="ppo", samples="-3")
     assert Run.objects.count() == started
+
+
+def test_on_a_gpu_nothing_is_estimated_before_the_first_run(
+    alice: Client, stage: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turn(stage)
+    monkeypatch.setattr(estimates, "GPUS", "null")
+    fields = {"method": "ppo", "minutes": "5"}
+    html = text(alice.post(address(stage), fields, headers={"HX-Request": "true"}).content.decode())
+    assert "not known yet" in html
+    assert "for a GPU there is no rule: the first run will tell" in html
+    assert "40 answers are drawn and scored." in html  # nine updates of 4, and as many to measure the result
 
 
 def test_a_large_project_is_frozen_before_and_not_while_somebody_waits(

@@ -169,6 +169,15 @@ def test_a_run_whose_reward_may_be_exploited_warns_of_it(
     assert sentence in text(alice, "run", made)
 
 
+def test_a_second_reward_model_that_gives_no_numbers_is_said_at_once(alice: Client, stage: World) -> None:
+    made = working(stage, job={"updates": 12})
+    updates_made(made, {"reward": 0.0, "other_reward": 0.1}, {"reward": 0.1, "other_reward_missing": 2})
+    html = text(alice, "run", made)
+    assert "The second reward model gave answers a score that is not a number, first in update 2" in html
+    series = alice.get(reverse("run_series", args=[stage.project.slug, made.pk])).json()["series"]
+    assert sorted(chart["y"] for chart in series) == [[0.0, 0.1], [0.1]]
+
+
 def test_a_healthy_run_warns_of_nothing(alice: Client, stage: World) -> None:
     made = working(stage, job={"updates": 12, "kl_target": 6.0})
     healthy = {

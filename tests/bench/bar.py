@@ -11,14 +11,19 @@ class Bar:
     """One measured figure beside its bar."""
 
     name: str
-    figure: float
+    figure: float | None
+    """None where it cannot be measured here."""
     unit: str
     at_most: float | None = None
     at_least: float | None = None
+    missing: str = ""
+    """Why it was not measured, where it was not."""
 
     @property
     def met(self) -> bool:
-        """Whether the figure is within the bar."""
+        """Whether the figure is within the bar; one that cannot be measured is not missed."""
+        if self.figure is None:
+            return True
         enough = self.at_least is None or self.figure >= self.at_least
         return enough and (self.at_most is None or self.figure <= self.at_most)
 
@@ -36,7 +41,10 @@ def table(bars: Sequence[Bar]) -> str:
     """The figures as a Markdown table."""
     rows = ["| figure | measured | bar | |", "| --- | --- | --- | --- |"]
     for bar in bars:
-        verdict = "reported" if bar.wanted == "–" else "met" if bar.met else "**missed**"
         wanted = bar.wanted if bar.wanted == "–" else f"{bar.wanted} {bar.unit}"
+        if bar.figure is None:
+            rows.append(f"| {bar.name} | {bar.missing} | {wanted} | – |")
+            continue
+        verdict = "reported" if bar.wanted == "–" else "met" if bar.met else "**missed**"
         rows.append(f"| {bar.name} | {bar.figure:.1f} {bar.unit} | {wanted} | {verdict} |")
     return "\n".join(rows)

@@ -1,7 +1,7 @@
 """PPO against TRL's last PPO on the same machine and in the same run, and an update against its raw parts.
 
-``HONE_BENCH_PARTS`` takes some of the parts: lora, full. TRL 1.12,
-the last that had PPO, is installed into a folder of its own under ``var/peers``.
+``HONE_BENCH_PARTS`` takes some of the parts: lora, full, gpu. TRL 1.12, the last that had PPO, is installed into a
+folder of its own under ``var/peers``. The part gpu has PPO alone, with the engine transformers, where torch sees a GPU.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import sys
 from statistics import fmean
 from typing import Any
 
+import torch
+
 from tests.bench.bar import Bar
 from tests.bench.policy_trainers import PEER, ROOT
 from tests.bench.process import peers_environment
@@ -23,14 +25,16 @@ UPDATES, PEER_UPDATES = 4, 2
 """Of each trainer; the first warms up."""
 TIMES_TRL = {"lora": 3.0, "full": 2.0}
 OVERHEAD = 1.25
+GPU = "gpu"
 
 
 def run() -> list[Bar]:
     """The figures of the parts asked for."""
     unpack_model()
-    install_peer()
-    parts = os.environ.get("HONE_BENCH_PARTS", ",".join(TIMES_TRL)).split(",")
-    return [bar for part in parts for bar in compare(part)]
+    parts = os.environ.get("HONE_BENCH_PARTS", ",".join([*TIMES_TRL, GPU])).split(",")
+    if parts != [GPU]:
+        install_peer()
+    return [bar for part in parts for bar in (on_gpu() if part == GPU else compare(part))]
 
 
 def install_peer() -> None:
@@ -44,9 +48,9 @@ def install_peer() -> None:
     unfinished.rename(PEER)
 
 
-def measured(name: str, updates: int) -> dict[str, Any]:
-    """Figures of one trainer in a process of its own."""
-    command = [sys.executable, "-m", "tests.bench.policy_trainers", name, str(updates)]
+def measured(name: str, updates: int, program: str = "policy_trainers") -> dict[str, Any]:
+    """Figures of one trainer, or on one device, in a process of its own."""
+    command = [sys.executable, "-m", f"tests.bench.{program}", name, str(updates)]
     environment = peers_environment() | {"PYTHONPATH": str(PEER)} if name.startswith("trl") else None
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)
     if done.returncode:
@@ -71,3 +75,19 @@ def compare(part: str) -> list[Bar]:
         ),
         Bar(f"wall time of an update, {what}, to its raw parts", max(overheads), "times", at_most=OVERHEAD),
     ]
+
+
+def on_gpu() -> list[Bar]:
+    """PPO on the first GPU: how fast, and what share of its peak the models' own operations are."""
+    what = "all weights, engine transformers, on a GPU"
+    named = {
+        "samples_per_second": (f"samples a second, {what}", "a second", 1.0),
+        "tokens_per_second": (f"tokens of answers a second, {what}", "a second", 1.0),
+        "peak_tflops": ("matrix products in bfloat16 on the same GPU", "TFLOP/s", 1.0),
+        "share_of_peak": (f"an update's operations to that peak, {what}", "%", 100.0),
+        "share_of_peak_in_training": (f"its training passes' operations to that peak, {what}", "%", 100.0),
+    }
+    if not torch.cuda.is_available():
+        return [Bar(name, None, unit, missing="no GPU: not measured") for name, unit, _scale in named.values()]
+    figures = measured("cuda", UPDATES, "policy_gpu")
+    return [Bar(name, scale * figures[key], unit) for key, (name, unit, scale) in named.items()]

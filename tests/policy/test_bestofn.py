@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 from policy import bestofn
+from policy.bestofn import next_part
 from policy.contract import EngineConfig, Sampling
 from policy.engines.base import start_engine
 from policy.methods import KEPT_FILE, BestOfNJob, best_of, best_of_n_kl_bound
@@ -97,7 +99,7 @@ def test_what_is_kept_scores_best_and_the_policy_learns_it(tiny_model, reward_mo
     metrics = result["metrics"]
     assert metrics["best_score"] > metrics["mean_score"]
     assert metrics["kl_bound"] == pytest.approx(math.log(4) - 0.75)
-    assert metrics["counts"] == {"train": 6, "dev": 2, "samples": 32}
+    assert metrics["counts"] == {"train": 6, "dev": 2, "samples": 32, "left_out": 0}
     shorter = [_mean_length(folder, tmp_path) for folder in (tiny_model, run_dir / result["model"])]
     assert shorter[1] < shorter[0]
 
@@ -160,10 +162,74 @@ def test_an_answer_that_was_cut_off_loses_the_penalty(tiny_model, reward_model, 
         assert (row["token_ids"][-1] == end) == (row["mean_score"] > -1.0)
 
 
-def test_a_score_that_is_no_number_ends_the_run_with_a_sentence(tiny_model, reward_model, tmp_path, monkeypatch):
-    monkeypatch.setattr(RewardModel, "score", lambda self, pairs: torch.full((len(pairs),), torch.nan))
-    with pytest.raises(JobError, match="The reward of an answer is not a number"):
+@pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf])
+def test_a_score_that_is_no_number_ends_the_run_with_a_sentence_that_names_the_prompt(
+    tiny_model, reward_model, tmp_path, monkeypatch, score
+):
+    def broken(self, pairs):
+        return torch.tensor([score if messages[0]["content"] == "Say 1" else 0.5 for messages, _text in pairs])
+
+    monkeypatch.setattr(RewardModel, "score", broken)
+    with pytest.raises(JobError, match="The reward of an answer is not a number, on the prompts p1, so no best one"):
         run_best(_prepared(tmp_path / "run", best_job(tiny_model, reward_model)))
+
+
+def test_drawing_is_done_in_two_thirds_of_the_limit_at_the_pace_of_the_part_before():
+    """Of 90 seconds 60 are for drawing: 2 a prompt leave 26 after 34, which is 13 prompts, and then 1 a prompt all."""
+    job = best_job("policy", "reward", max_seconds=90.0, prompts_per_part=8)
+    assert next_part(replace(job, max_seconds=0.0), 100, []) == 8
+    assert next_part(replace(job, max_seconds=0.0), 100, [(8, 1000.0)] * 12) == 4
+    assert next_part(job, 100, []) == 1
+    assert next_part(job, 100, [(1, 2.0)]) == 2
+    assert next_part(job, 100, [(1, 2.0), (2, 4.0)]) == 4
+    assert next_part(job, 100, [(1, 2.0), (2, 4.0), (4, 8.0)]) == 8
+    assert next_part(job, 100, [(1, 2.0), (2, 4.0), (4, 8.0), (8, 16.0)]) == 8
+    assert next_part(job, 20, [(1, 2.0), (2, 4.0), (4, 8.0), (8, 16.0)]) == 5
+    assert next_part(job, 100, [(1, 2.0), (2, 4.0), (4, 8.0), (8, 16.0), (8, 24.0)]) == 2  # 6 seconds left, 3 each
+    assert next_part(job, 100, [(1, 2.0), (2, 4.0), (4, 8.0), (8, 40.0)]) == 1  # 6 left, 5 each
+    assert next_part(job, 100, [(1, 61.0)]) == 0
+    assert next_part(job, 100, [(1, 31.0)]) == 0  # a second prompt would end after 62
+
+
+def test_a_limit_that_one_prompt_uses_up_leaves_a_train_prompt_to_learn_from(tiny_model, reward_model, tmp_path):
+    job = best_job(tiny_model, reward_model, max_seconds=1e-3)
+    for seed in range(3):
+        run_dir = _prepared(tmp_path / f"run-{seed}", replace(job, seed=seed))
+        result = run_best(run_dir)
+        assert result["metrics"]["counts"] == {"train": 1, "dev": 0, "samples": 4, "left_out": 7}
+        assert result["metrics"]["training"]["steps"] == 1
+        assert pq.read_table(run_dir / KEPT_FILE)["split"].to_pylist() == ["train"]
+    said = [line["message"] for line in progress_of(run_dir) if line["stage"] == "sample"]
+    assert said[-1] == "The time for drawing is over after 1 of 8 prompts: what was kept is learned from."
+
+
+def test_drawing_counts_what_earlier_attempts_took(tiny_model, reward_model, tmp_path, monkeypatch):
+    """The first attempt is stopped after a part that took all the time; the second only learns."""
+    run_dir = _prepared(tmp_path / "run", best_job(tiny_model, reward_model, max_seconds=600.0, epochs=1))
+    real = bestofn.write_rows
+
+    def slowly(path, rows, columns):
+        if path.parent.name == bestofn.SAMPLES_FOLDER:
+            rows = [{**row, "seconds": 500.0} for row in rows]
+            (run_dir / "stop").touch()
+        real(path, rows, columns)
+
+    monkeypatch.setattr(bestofn, "write_rows", slowly)
+    with pytest.raises(Stopped):
+        run_best(run_dir)
+    (run_dir / "stop").unlink()
+    result = run_best(run_dir, attempt=2)
+    assert result["metrics"]["counts"]["samples"] == 4
+    assert result["seconds"]["generate"] == 0.0
+
+
+def test_with_a_limit_that_is_not_reached_every_prompt_is_drawn_for(tiny_model, reward_model, tmp_path):
+    run_dir = _prepared(tmp_path / "run", best_job(tiny_model, reward_model, max_seconds=600.0, epochs=1))
+    assert run_best(run_dir)["metrics"]["counts"] == {"train": 6, "dev": 2, "samples": 32, "left_out": 0}
+    kept = pq.read_table(run_dir / KEPT_FILE)["prompt_id"].to_pylist()
+    assert sorted(kept) == [f"p{n}" for n in range(8)]
+    assert kept != sorted(kept)  # the order is drawn
+    assert [line["done"] for line in progress_of(run_dir) if line["stage"] == "sample"] == [1, 3, 6, 8]
 
 
 def test_vllm_draws_the_answers_and_takes_the_published_weights(tiny_model, reward_model, tmp_path, vllm_engine):

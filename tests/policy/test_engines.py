@@ -7,15 +7,17 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import psutil
 import pytest
 import torch
+from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, Gemma3Config
 
-from policy.contract import EngineConfig, Sampling
+from policy.contract import EngineConfig, ImproveJob, Sampling
 from policy.engines.base import (
     Request,
     check_length,
@@ -27,6 +29,9 @@ from policy.engines.base import (
     start_engine,
 )
 from policy.engines.transformers import draw_tokens
+from policy.engines.vllm import visible_gpu
+from policy.engines.vllm_worker import memory_share, weights_of
+from policy.methods import BestOfNJob
 from rewardmodel.chat import Message, load_tokenizer, prompt_ids
 from rewardmodel.contract import JobError
 from tests.policy.conftest import ROOT, make_model, make_tokenizer
@@ -135,6 +140,59 @@ def test_new_weights_answer_at_once_with_nothing_kept_of_the_old(engine, tiny_mo
     assert other.logprobs == pytest.approx(expected, abs=2e-4)
     engine.load_weights(tiny_model)
     assert [c.token_ids for c in generate(engine, requests_for(long_prompt, 2))] == [c.token_ids for c in before]
+
+
+def test_samples_of_one_prompt_share_its_prefill_until_the_weights_change(vllm_engine, tiny_model):
+    """92 tokens hold two whole blocks of 32, which vLLM's CPU build is told to make; the rest is computed each time."""
+    long_prompt = chat(tiny_model, "share " * 15)
+    assert len(long_prompt.ids) == 92
+    for _weights in range(2):
+        assert [c.cached_tokens for c in generate(vllm_engine, requests_for(long_prompt, 4))] == [0, 64, 64, 64]
+        vllm_engine.load_weights(tiny_model)
+
+
+def test_a_gpu_is_asked_for_what_vllm_needs_and_for_no_more_than_there_is():
+    """135 million numbers of 2 bytes, a gibibyte of key-value cache and two of room, of 24 gibibytes."""
+    gib = 1 << 30
+    assert memory_share(135_000_000, 2, gib, 24 * gib) == pytest.approx((0.27e9 / gib + 3) / 24)
+    assert memory_share(70_000_000_000, 2, gib, 80 * gib) == 1.0
+
+
+def test_the_numbers_of_a_models_weights_are_counted_over_its_files(tmp_path):
+    save_file({"a": torch.zeros(3, 4), "b": torch.zeros(5)}, tmp_path / "model-1.safetensors")
+    save_file({"c": torch.zeros(2, dtype=torch.bfloat16)}, tmp_path / "model-2.safetensors")
+    assert weights_of(tmp_path) == 12 + 5 + 2
+
+
+@pytest.mark.parametrize(
+    ("device", "visible", "given"),
+    [
+        ("auto", None, {}),
+        ("cpu", "0,1", {}),
+        ("cuda", "3", {}),
+        ("cuda:1", None, {"CUDA_VISIBLE_DEVICES": "1"}),
+        ("cuda:1", "2, 5", {"CUDA_VISIBLE_DEVICES": "5"}),
+        ("cuda:0", "GPU-8932f937", {"CUDA_VISIBLE_DEVICES": "GPU-8932f937"}),
+    ],
+)
+def test_vllm_is_shown_the_gpu_that_the_job_names(device, visible, given):
+    assert visible_gpu(device, visible) == given
+
+
+def test_a_gpu_that_this_process_does_not_see_is_refused(tiny_model):
+    with pytest.raises(JobError, match="There is no device 'cuda:2' on this machine"):
+        visible_gpu("cuda:2", "0,1")
+    with pytest.raises(JobError, match="There is no device 'cuda:7' on this machine"):
+        start_engine(EngineConfig(name="transformers", device="cuda:7"), tiny_model, Path())
+
+
+def test_the_sampler_is_on_the_device_of_the_training_unless_it_has_one_of_its_own():
+    jobs: list[Callable[..., ImproveJob | BestOfNJob]] = [ImproveJob, BestOfNJob]
+    for job_of in jobs:
+        assert job_of(policy="a", reward_model="b", device="cuda:1").engine.device == "cuda:1"
+        apart = job_of(policy="a", reward_model="b", device="cuda:1", engine=EngineConfig(device="cuda:0"))
+        assert apart.engine.device == "cuda:0"
+        assert job_of(policy="a", reward_model="b").engine == EngineConfig()
 
 
 def test_an_engine_knows_its_name_and_its_version(any_engine):

@@ -174,7 +174,7 @@ def test_a_score_that_is_no_number_ends_the_run_with_a_sentence(tiny_model, tmp_
     monkeypatch.setattr(Scoring, "_load", lambda self, folder: Broken())
     job = generate_job(tiny_model, best_of=2, reward_model=str(tiny_model))
     run_dir = write_run(tmp_path / "run", "generate", job, PROMPTS)
-    with pytest.raises(JobError, match="a score that is not a number"):
+    with pytest.raises(JobError, match=r"a score that is not a number, on the prompts p0\."):
         run_here(run_dir)
 
 

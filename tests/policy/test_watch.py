@@ -98,6 +98,34 @@ def test_a_other_reward_model_scores_what_the_first_one_scores_and_trains_nothin
     assert all("other_reward" not in line["metrics"] for line in progress_of(alone) if line["stage"] == "watch")
 
 
+@pytest.mark.parametrize("score", [float("nan"), float("inf")])
+def test_a_watching_model_that_gives_no_numbers_ends_no_run(
+    job: ImproveJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, score: float
+) -> None:
+    """Of the second look's four answers one has no number."""
+    real, looks = RewardModel.score, [0]
+
+    def broken(self: RewardModel, conversations: Any) -> Tensor:
+        scores = real(self, conversations)
+        if str(self.backbone.name_or_path) == job.other_reward_model:
+            looks[0] += 1
+            if looks[0] == 2:
+                scores[1] = score
+        return scores
+
+    monkeypatch.setattr(RewardModel, "score", broken)
+    run_dir = write_run(tmp_path / "run", "improve", job, PROMPTS)
+    with open_run(run_dir, 1) as run:
+        main(run)
+    told = [line["metrics"] for line in progress_of(run_dir) if line["stage"] == "watch"]
+    assert [set(metrics) for metrics in told] == [
+        {"repetition", "other_reward"},
+        {"repetition", "other_reward_missing"},
+        {"repetition", "other_reward"},
+    ]
+    assert told[1]["other_reward_missing"] == 1
+
+
 def _with_and_without(job: ImproveJob) -> list[tuple[str, ImproveJob]]:
     return [("watched", job), ("alone", replace(job, other_reward_model=None))]
 
