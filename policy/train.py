@@ -14,12 +14,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from policy.checks import check_same_text
+from policy.checks import check_same_text, tokenized
 from policy.commandline import run_from_command_line
 from policy.contract import ImproveJob
 from policy.data import read_prompts
-from policy.engines.base import check_for_ppo, check_length, start_engine
-from rewardmodel.chat import load_tokenizer, prompt_ids
+from policy.engines.base import check_for_ppo, start_engine
+from rewardmodel.chat import load_tokenizer
 from rewardmodel.contract import JobError, read_spec
 from rewardmodel.rundir import RunDir, step_of
 
@@ -132,8 +132,7 @@ def check(run: RunDir, job: ImproveJob) -> tuple[list[Any], list[Any]]:
     check_same_text(job.policy, job.reward_model)
     if job.other_reward_model is not None:
         check_same_text(job.policy, job.other_reward_model)
-    tokenizer = load_tokenizer(job.policy)
-    if job.base_model and load_tokenizer(job.base_model).get_vocab() != tokenizer.get_vocab():
+    if job.base_model and load_tokenizer(job.base_model).get_vocab() != load_tokenizer(job.policy).get_vocab():
         raise JobError(f"The base model in {job.base_model} has other tokens than the policy in {job.policy}.")
     prompts = read_prompts(run.path)
     by_id = {prompt.prompt_id: prompt for prompt in prompts}
@@ -144,13 +143,9 @@ def check(run: RunDir, job: ImproveJob) -> tuple[list[Any], list[Any]]:
     if not train:
         raise JobError("None of the prompts belongs to the split train, so there is nothing to practise on.")
     shown = [by_id[name] for name in job.fixed_prompts]
-    tokens = {prompt.prompt_id: prompt_ids(tokenizer, prompt.messages) for prompt in [*train, *shown]}
-    for name, ids in tokens.items():
-        check_length(job.engine, Path(job.policy), len(ids), job.sampling.max_tokens, name)
-    return (
-        [(prompt, tokens[prompt.prompt_id]) for prompt in train],
-        [(prompt, tokens[prompt.prompt_id]) for prompt in shown],
-    )
+    ids = tokenized(job.policy, [*train, *shown], job.engine, job.sampling)
+    pairs = list(zip([*train, *shown], ids, strict=True))
+    return pairs[: len(train)], pairs[len(train) :]
 
 
 if __name__ == "__main__":
