@@ -94,7 +94,7 @@ class Worker:
         if on_cpu:
             # Even then vLLM compiles some small functions, which takes a C++ compiler that few machines have.
             torch._dynamo.config.disable = True
-        memory: dict[str, float] = {}
+        memory: dict[str, Any] = {}
         if not on_cpu:
             total = torch.cuda.get_device_properties(0).total_memory
             numbers = weights_of(Path(settings["model"]))

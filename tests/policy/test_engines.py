@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -187,7 +186,7 @@ def test_a_gpu_that_this_process_does_not_see_is_refused(tiny_model):
 
 
 def test_the_sampler_is_on_the_device_of_the_training_unless_it_has_one_of_its_own():
-    jobs: list[Callable[..., ImproveJob | BestOfNJob]] = [ImproveJob, BestOfNJob]
+    jobs: tuple[type[ImproveJob | BestOfNJob], ...] = (ImproveJob, BestOfNJob)
     for job_of in jobs:
         assert job_of(policy="a", reward_model="b", device="cuda:1").engine.device == "cuda:1"
         apart = job_of(policy="a", reward_model="b", device="cuda:1", engine=EngineConfig(device="cuda:0"))
