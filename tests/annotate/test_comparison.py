@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
-from annotate.models import AuditEvent, Evaluation, Generation, Membership, Purpose, Slot, User
+from annotate.models import AuditEvent, Evaluation, Generation, Judgement, Membership, Purpose, Slot, User
 from annotate.services import Refused
 from annotate.services.claiming import claim, skip
-from annotate.services.comparison import Comparison, Pair, compare, may_see
+from annotate.services.comparison import Comparison, Pair, compare, final_slots, may_see
 from annotate.services.gate import Verdict, verdict_of
 from annotate.services.guidelines import mark_read, publish
+from annotate.services.judging import submit
 from annotate.services.offers import choose_project, why_none
 from annotate.services.ondemand import new_slot
 from annotate.services.simulate import judge_everything
@@ -210,6 +213,67 @@ class TestWhatIsIn:
         found = compare(made.evaluation)
         assert (found.outcomes, found.passed_over) == ([], 2)
         assert may_see(evaluation=made.evaluation, user=made.stage.alice)
+
+
+@pytest.mark.django_db
+class TestWhatWasSaidIsFinal:
+    def again(self, made: Compared, judgement: Judgement, outcome: float) -> None:
+        """Say something else of a pair that was judged."""
+        made.answer(judgement.slot, judgement.rater, outcome, version=judgement.version)
+
+    def test_an_answer_can_be_changed_until_the_planned_number_is_in(self) -> None:
+        made = compared(number=2)
+        first = made.judge(made.stage.bob, 1.0)
+        self.again(made, first, 0.0)
+        second = made.judge(made.stage.bob, 1.0)
+        assert compare(made.evaluation).outcomes == [0.0, 1.0]
+        for judgement in Judgement.objects.filter(pk__in=[first.pk, second.pk]):
+            with pytest.raises(Refused, match="The planned number of this comparison is in"):
+                self.again(made, judgement, 0.5)
+        assert compare(made.evaluation).outcomes == [0.0, 1.0]
+
+    def test_sending_the_same_answer_again_is_no_change_of_it(self) -> None:
+        made = compared(number=1)
+        slot = claim(user=made.stage.bob, project=made.stage.project)
+        assert slot is not None
+        sent: dict[str, Any] = {"user": made.stage.bob, "slot": slot, "uuid": uuid.uuid4(), "raw": {"both_bad": True}}
+        submit(**sent)
+        assert compare(made.evaluation).is_complete
+        assert submit(**sent).replay
+
+    def test_an_answer_to_a_prompt_that_was_drawn_later_is_final_as_soon_as_it_is_given(self) -> None:
+        made = compared(number=1)
+        made.judge(made.stage.bob)
+        made.draw(2)
+        later = made.judge(made.stage.bob)
+        assert not compare(made.evaluation).is_over
+        with pytest.raises(Refused, match="what you said stands"):
+            self.again(made, later, 0.0)
+
+    def test_somebody_who_comes_back_to_the_project_opens_nothing_again(self) -> None:
+        made = compared(number=1, overlap=2, leads_rate=True)
+        judgement = made.judge(made.stage.bob)
+        membership = Membership.objects.get(user=made.stage.alice)
+        membership.delete()
+        assert compare(made.evaluation).is_complete
+        membership.save(force_insert=True)
+        assert verdict_of(compare(made.evaluation)) == Verdict.TOO_EARLY
+        with pytest.raises(Refused, match="what you said stands"):
+            self.again(made, judgement, 0.0)
+        made.judge(made.stage.alice, 0.0)
+        assert compare(made.evaluation).outcomes == [0.5]
+
+    def test_other_answers_of_the_rater_stay_open(self) -> None:
+        made = compared(number=1)
+        collect_items(made.stage)
+        made.judge(made.stage.bob)
+        slot = claim(user=made.stage.bob, project=made.stage.project)
+        assert slot is not None
+        collected = submit(user=made.stage.bob, slot=slot, uuid=uuid.uuid4(), raw={"both_bad": True}).judgement
+        assert final_slots(list(Slot.objects.filter(state="done"))) == {made.evaluation.items.get().slots.get().pk}
+        assert collected is not None
+        raw = {"both_bad": True, "rationale": "None of them helps."}
+        submit(user=made.stage.bob, slot=slot, uuid=uuid.uuid4(), raw=raw, version=1)
 
 
 def of(
