@@ -1,8 +1,8 @@
 """Where a planned blind comparison stands: what is in, who said it, and bounds that hold at every look.
 
 Prompts count in the order of their draw, up to the first that somebody of the pool may still judge: so a look between
-two judgements sees what it would have seen whoever had been quicker. Once the planned number is in, what was said of the
-pairs is final: whoever has seen the result could turn it.
+two judgements sees what it would have seen whoever had been quicker. Once the planned number is in, what was said is
+final: whoever has seen the result could turn it.
 """
 
 from __future__ import annotations
@@ -173,8 +173,8 @@ def require_open(judgement: Judgement) -> None:
 def final_slots(slots: Collection[Slot]) -> set[int]:
     """Those of some slots, by their numbers, whose pair belongs to a comparison of which the planned number is in."""
     pairs = [slot for slot in slots if slot.purpose == Purpose.EVALUATE]
-    evaluations = Evaluation.objects.filter(items__in=[slot.item_id for slot in pairs]).select_related("guideline").distinct()
-    final = [each.pk for each in evaluations if each.completed_at is not None or compare(each).is_complete]
+    evaluations = Evaluation.objects.filter(items__in=[slot.item_id for slot in pairs]).select_related("guideline")
+    final = [each.pk for each in evaluations.distinct() if each.completed_at is not None or compare(each).is_complete]
     found = Slot.objects.filter(pk__in=[slot.pk for slot in pairs], item__evaluation__in=final)
     return set(found.values_list("pk", flat=True))
 

@@ -1,7 +1,7 @@
 """Planning blind comparisons: how many prompts, under which instructions, by which people, before the first outcome.
 
-The people are the pool. Whoever is not in it gets no items of the comparison, and no result is shown to whoever is in
-it before the planned number is in (:mod:`annotate.services.comparison`).
+The people are the pool. Whoever is not in it gets no items of the comparison, whatever becomes of the generation, and no
+result is shown to whoever is in it before the planned number is in (:mod:`annotate.services.comparison`).
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ PLANNED_BY_ITSELF = 300
 """Test prompts that are planned where nobody says how many, and there are so many."""
 
 _not_in_pool = Prepared(
-    lambda user, project: Evaluation.objects.filter(project=project, newer__state=Generation.State.CANDIDATE).exclude(
+    lambda user, item: Evaluation.objects.filter(items=item).exclude(
         Exists(EvaluationRater.objects.filter(evaluation=OuterRef("pk"), rater=user))
-    )[:1]
+    )
 )
 
 
@@ -112,9 +112,11 @@ def instructions(project: Project) -> GuidelineVersion | None:
     return project.guidelines.filter(must_read=True).order_by("-number").first()
 
 
-def is_outside(*, user: User, project: int) -> bool:
-    """Whether a comparison is under way in whose pool a person is not; programs are in none and judge them all.
+def is_outside(*, user: User, item: int) -> bool:
+    """Whether a pair belongs to a comparison in whose pool a person is not; programs are in none and judge them all.
 
-    :param project: its number.
+    A decision on the generation changes nothing: it can be taken back, and its comparison must be able to go on then.
+
+    :param item: its number.
     """
-    return user.kind == User.Kind.HUMAN and bool(_not_in_pool(user=user.pk, project=project))
+    return user.kind == User.Kind.HUMAN and bool(_not_in_pool(user=user.pk, item=item))

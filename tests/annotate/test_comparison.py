@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from annotate.models import AuditEvent, Evaluation, Generation, Judgement, Membership, Purpose, Slot, User
 from annotate.services import Refused
@@ -106,10 +108,51 @@ class TestPlanning:
         assert claim(user=dora, project=project) is None
         assert "other people were chosen" in why_none(user=dora, project=project)
 
-    def test_what_is_left_of_a_comparison_that_is_decided_is_for_everybody(self) -> None:
+    @pytest.mark.parametrize("state", Generation.State.values)
+    def test_what_is_left_of_a_comparison_is_for_its_pool_whatever_was_decided(self, state: str) -> None:
         made = compared()
-        Generation.objects.filter(pk=made.newer.pk).update(state=Generation.State.REJECTED)
-        assert claim(user=member(made.stage, "dora"), project=made.stage.project) is not None
+        made.judge(made.stage.bob)
+        Generation.objects.filter(pk=made.newer.pk).update(state=state)
+        dora = member(made.stage, "dora")
+        assert claim(user=dora, project=made.stage.project) is None
+        assert "other people were chosen" in why_none(user=dora, project=made.stage.project)
+        made.judge(made.stage.bob)
+        made.judge(made.stage.bob)
+        assert len(compare(made.evaluation).outcomes) == 3
+
+    @pytest.mark.parametrize("random_share", [0.0, 1.0])
+    def test_who_joins_later_gets_the_pairs_of_the_comparisons_that_list_them(self, random_share: float) -> None:
+        made = compared(number=2, prompts=24, random_share=random_share)
+        dora = member(made.stage, "dora")
+        version = publish(
+            project=made.stage.project, text="Be brief.", translations={}, must_read=True, actor=made.stage.alice
+        )
+        for reader in (dora, made.stage.bob):
+            mark_read(user=reader, guideline=version)
+        made.judge(made.stage.bob)
+        made.draw(2)
+        assert {row.rater for row in made.evaluation.pool.all()} == {dora, made.stage.bob}
+        for _n in range(2):
+            assert made.judge(dora).item.evaluation == made.evaluation
+        assert claim(user=dora, project=made.stage.project) is None
+        made.judge(made.stage.bob)
+        assert Slot.objects.filter(item__evaluation__in=made.newer.evaluations.all(), state="free").count() == 0
+
+    def test_only_a_claim_that_comes_upon_a_pair_asks_whose_it_is(self) -> None:
+        made = compared(number=3)
+        collect_items(made.stage)
+        dora, carol = member(made.stage, "dora"), member(made.stage, "carol")
+
+        def statements(user: User) -> int:
+            with CaptureQueriesContext(connection) as queries:
+                slot = claim(user=user, project=made.stage.project)
+            assert slot is not None
+            assert slot.purpose == Purpose.COLLECT
+            return len(queries)
+
+        beside_pairs = statements(dora)
+        Slot.objects.filter(purpose="evaluate").update(priority=2**60)
+        assert statements(carol) == beside_pairs - 2  # whose the pair is, and what is not of others
 
 
 @pytest.mark.django_db
