@@ -14,7 +14,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
 from annotate.access import SignedInRequest, get_generation
-from annotate.models import Evaluation, Generation, User
+from annotate.models import Evaluation, EvaluationRater, Generation, User
 from annotate.services.comparison import Comparison, compare, may_see
 from annotate.services.evaluations import judged_by
 from annotate.services.gate import (
@@ -100,13 +100,14 @@ def _compared(generation: Generation) -> Generation:
 
 
 def _progress(generation: Generation, comparison: Comparison | None) -> dict[str, Any]:
-    pool = comparison.evaluation.pool.order_by("rater__username") if comparison else None
+    pool = comparison.evaluation.pool.order_by("rater__username") if comparison else EvaluationRater.objects.none()
     return {
         "project": generation.project,
         "tab": "project",
         "generation": generation,
         "comparison": comparison,
-        "pool": list(pool.values_list("rater__username", flat=True)) if pool is not None else [],
+        "pool": list(pool.filter(added_at__isnull=True).values_list("rater__username", flat=True)),
+        "added": list(pool.filter(added_at__isnull=False).values_list("rater__username", flat=True)),
     }
 
 

@@ -22,6 +22,7 @@ from annotate.views.paging import page_of
 
 ACTIONS = {
     "added": _("added"),
+    "added raters": _("added raters to a comparison"),
     "accepted contest": _("accepted an objection"),
     "allowed another try": _("allowed another try"),
     "archived": _("archived"),

@@ -29,7 +29,7 @@ class Compared:
         assert found is not None
         return found
 
-    def draw(self, number: int | None, *, leads_rate: bool = False, seed: int = 0) -> int:
+    def draw(self, number: int | None, *, leads_rate: bool | None = False, seed: int = 0) -> int:
         """Plan, and draw as many prompts as the plan says."""
         drawn = plan(newer=self.newer, number=number, leads_rate=leads_rate, actor=self.stage.alice)
         older = self.newer.parent

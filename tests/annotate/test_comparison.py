@@ -1,4 +1,4 @@
-"""Planned blind comparisons: what is fixed before the first outcome, who judges, and what is in."""
+"""Blind comparisons: what is in, who may see it, what is final, and the verdict."""
 
 from __future__ import annotations
 
@@ -7,152 +7,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
 
-from annotate.models import AuditEvent, Evaluation, Generation, Judgement, Membership, Purpose, Slot, User
+from annotate.models import Evaluation, Judgement, Membership, Purpose, Slot, User
 from annotate.services import Refused
 from annotate.services.claiming import claim, skip
 from annotate.services.comparison import Comparison, Pair, compare, final_slots, may_see
 from annotate.services.gate import Verdict, verdict_of
 from annotate.services.guidelines import mark_read, publish
 from annotate.services.judging import submit
-from annotate.services.offers import choose_project, why_none
 from annotate.services.ondemand import new_slot
 from annotate.services.simulate import judge_everything
 from annotate.stats.estimate import Reason, Undefined
 from annotate.stats.sequences import betting_sequence
-from tests.annotate.compared import Compared, compared, unplanned
+from tests.annotate.compared import Compared, compared
 from tests.annotate.factory import collect_items
-from tests.annotate.keyed import member
-
-
-def prompts_of(made: Compared) -> list[int]:
-    return list(made.evaluation.items.order_by("pk").values_list("prompt", flat=True))
-
-
-@pytest.mark.django_db
-class TestPlanning:
-    def test_number_people_and_instructions_are_stored_before_anything_is_judged(self) -> None:
-        made = compared(number=3)
-        evaluation = made.evaluation
-        assert evaluation.planned == evaluation.items.count() == 3
-        assert [row.rater for row in evaluation.pool.all()] == [made.stage.bob]
-        assert evaluation.guideline == made.stage.project.guidelines.get()
-        event = AuditEvent.objects.get(action="planned")
-        assert (event.actor, event.data) == (made.stage.alice, {"planned": 3, "raters": ["bob"]})
-
-    @pytest.mark.parametrize(
-        ("leads_rate", "roles", "pool"),
-        [
-            (False, ["lead", "rater"], {"bob"}),
-            (True, ["lead", "rater"], {"alice", "bob"}),
-            (False, ["lead"], {"alice"}),
-        ],
-    )
-    def test_leads_are_in_the_pool_where_they_rate_or_nobody_else_does(
-        self, leads_rate: bool, roles: list[str], pool: set[str]
-    ) -> None:
-        made = unplanned()
-        Membership.objects.exclude(role__in=roles).delete()
-        made.draw(1, leads_rate=leads_rate)
-        assert {row.rater.username for row in made.evaluation.pool.all()} == pool
-
-    def test_prompts_are_drawn_at_random_by_the_seed(self) -> None:
-        made = unplanned(prompts=60)
-        made.draw(10, seed=1)
-        drawn = prompts_of(made)
-        assert drawn != sorted(drawn)
-        assert set(drawn) < set(made.stage.project.prompts.filter(split="test").values_list("pk", flat=True))
-
-    def test_the_number_can_be_changed_until_something_is_judged_and_then_stays_while_more_is_drawn(self) -> None:
-        made = compared(number=1)
-        made.draw(2)
-        assert made.evaluation.planned == 3
-        made.judge(made.stage.bob)
-        made.draw(1)
-        assert (made.evaluation.planned, made.evaluation.items.count()) == (3, 4)
-
-    def test_no_more_prompts_are_planned_than_there_are(self) -> None:
-        made = unplanned()
-        with pytest.raises(Refused, match="Only 4 test prompts are left"):
-            made.draw(5)
-        assert (made.draw(None), made.evaluation.planned) == (4, 4)
-        assert made.draw(None) == 0
-
-    def test_a_pair_has_no_more_slots_than_the_pool_has_people(self) -> None:
-        made = compared(overlap=3)
-        assert Slot.objects.filter(item__evaluation=made.evaluation).count() == 3
-
-    def test_who_is_not_in_the_pool_gets_none_of_the_pairs(self) -> None:
-        made = compared()
-        collect_items(made.stage)
-        dora = member(made.stage, "dora")
-        slot = claim(user=dora, project=made.stage.project)
-        assert slot is not None
-        assert slot.purpose == Purpose.COLLECT
-        pair = claim(user=made.stage.bob, project=made.stage.project)
-        assert pair is not None
-        assert pair.purpose == Purpose.EVALUATE
-
-    @pytest.mark.parametrize("random_share", [0, 1])
-    def test_who_is_not_in_the_pool_is_told_that_what_is_left_is_for_others(self, random_share: int) -> None:
-        made = compared()
-        project = made.stage.project
-        project.random_share = random_share
-        dora = member(made.stage, "dora")
-        assert choose_project(user=dora, projects=[project]) is None
-        assert choose_project(user=made.stage.bob, projects=[project]) == project
-        claim(user=made.stage.bob, project=project)
-        claim(user=made.stage.bob, project=project, ahead=True)
-        assert claim(user=dora, project=project) is None
-        assert "other people were chosen" in why_none(user=dora, project=project)
-
-    @pytest.mark.parametrize("state", Generation.State.values)
-    def test_what_is_left_of_a_comparison_is_for_its_pool_whatever_was_decided(self, state: str) -> None:
-        made = compared()
-        made.judge(made.stage.bob)
-        Generation.objects.filter(pk=made.newer.pk).update(state=state)
-        dora = member(made.stage, "dora")
-        assert claim(user=dora, project=made.stage.project) is None
-        assert "other people were chosen" in why_none(user=dora, project=made.stage.project)
-        made.judge(made.stage.bob)
-        made.judge(made.stage.bob)
-        assert len(compare(made.evaluation).outcomes) == 3
-
-    @pytest.mark.parametrize("random_share", [0.0, 1.0])
-    def test_who_joins_later_gets_the_pairs_of_the_comparisons_that_list_them(self, random_share: float) -> None:
-        made = compared(number=2, prompts=24, random_share=random_share)
-        dora = member(made.stage, "dora")
-        version = publish(
-            project=made.stage.project, text="Be brief.", translations={}, must_read=True, actor=made.stage.alice
-        )
-        for reader in (dora, made.stage.bob):
-            mark_read(user=reader, guideline=version)
-        made.judge(made.stage.bob)
-        made.draw(2)
-        assert {row.rater for row in made.evaluation.pool.all()} == {dora, made.stage.bob}
-        for _n in range(2):
-            assert made.judge(dora).item.evaluation == made.evaluation
-        assert claim(user=dora, project=made.stage.project) is None
-        made.judge(made.stage.bob)
-        assert Slot.objects.filter(item__evaluation__in=made.newer.evaluations.all(), state="free").count() == 0
-
-    def test_only_a_claim_that_comes_upon_a_pair_asks_whose_it_is(self) -> None:
-        made = compared(number=3)
-        collect_items(made.stage)
-        dora, carol = member(made.stage, "dora"), member(made.stage, "carol")
-
-        def statements(user: User) -> int:
-            with CaptureQueriesContext(connection) as queries:
-                slot = claim(user=user, project=made.stage.project)
-            assert slot is not None
-            assert slot.purpose == Purpose.COLLECT
-            return len(queries)
-
-        beside_pairs = statements(dora)
-        Slot.objects.filter(purpose="evaluate").update(priority=2**60)
-        assert statements(carol) == beside_pairs - 2  # whose the pair is, and what is not of others
 
 
 @pytest.mark.django_db

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 PIECES = {
     *("next_item", "item_ahead", "last_answer", "reading", "feedback", "change", "run_live", "run_series", "loop"),
     *("export", "import_live", "background_task_live", "snapshot_card", "archive_file", "run_scores", "gate_live"),
+    "evaluation_terms",
 }
 SENT_ON = {"login", "admin_sign_in", "admin_password"}
 
