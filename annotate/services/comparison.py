@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
@@ -190,6 +190,12 @@ def may_see(*, evaluation: Evaluation, user: User) -> bool:
     That goes for what programs say of the same pairs, too: it would tell them who is ahead.
     """
     return not evaluation.pool.filter(rater=user).exists() or compare(evaluation).is_over
+
+
+def hidden_from(user: User, evaluations: QuerySet[Evaluation]) -> list[Evaluation]:
+    """Those of some comparisons whose results somebody must not be shown."""
+    theirs = evaluations.filter(pool__rater=user).select_related("guideline").distinct()
+    return [evaluation for evaluation in theirs if not may_see(evaluation=evaluation, user=user)]
 
 
 def _pairs(revisions: Iterable[JudgementRevision], evaluation: Evaluation) -> Iterable[Pair]:

@@ -11,9 +11,17 @@ from django.test import Client
 from django.urls import reverse
 from scipy import stats
 
-from annotate.models import AuditEvent, Completion, Generation, Judgement, Membership, RewardModel, Signal, Snapshot
+from annotate.models import (
+    AuditEvent,
+    Completion,
+    Generation,
+    Judgement,
+    Membership,
+    RewardModel,
+    Signal,
+    Snapshot,
+)
 from annotate.services import alone, gate, promotion
-from annotate.services.claiming import claim
 from annotate.services.guidelines import mark_read, publish
 from annotate.services.measure import outcome_of
 from annotate.services.scorers import scorers, unused_seed
@@ -145,13 +153,6 @@ def test_what_there_is_not_is_explained(client: Client) -> None:
     assert "Only one reward model scored these answers" in show(client, made)
     made.draw(None)
     assert "No prompt is in yet from these raters." in show(client, made)
-
-
-def test_a_program_s_result_on_the_same_pairs_is_hidden_too(client: Client) -> None:
-    made = compared(number=2, leads_rate=True)
-    claim(user=made.stage.bob, project=made.stage.project)  # who is still at work on one of them
-    assert judge_everything(project=made.stage.project, seed=1) == 1
-    assert "The result is hidden from you" in show(client, made, kind="simulated")
 
 
 def test_only_answers_of_one_evaluation_are_held_against_each_other() -> None:
