@@ -27,6 +27,7 @@ from annotate.services.gate import (
     latest_comparison,
     report,
 )
+from annotate.services.generations import serving
 from annotate.stats.estimate import Estimate, Undefined
 from annotate.stats.resampling import Floats
 from annotate.stats.sequences import Sequence
@@ -66,6 +67,7 @@ def gate(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     shown = progress["shown"]
     context = {
         **progress,
+        "serving": serving(generation.project),
         "kinds": User.Kind.choices,
         "lines": _lines(found),
         "report": found,

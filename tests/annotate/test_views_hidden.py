@@ -44,7 +44,8 @@ def test_the_history_tells_in_words_what_was_known_and_not_to_who_still_judges(c
     assert "known then: <bdi>hidden from you until all prompts that were drawn are in</bdi>" in history(client)
     assert "100.0%" not in history(client)
     made.judge(made.stage.bob, 0.5)
-    said = "People: too early to say, preferred on 100.0% of prompts (n = 1, bounds 0.0% – 100.0%); test prompts planned: 2"
+    said = "People: too early to say, preferred on 100.0% of prompts (n = 1, bounds 0.0% – 100.0%)"
+    said += "; test prompts planned: 2"
     assert f"before: <bdi>candidate</bdi> · known then: <bdi>{said}</bdi>" in history(client)
     client.cookies["django_language"] = "zh-hans"
     assert "真人" in history(client)
