@@ -90,7 +90,7 @@ class Report:
 
     @property
     def failed(self) -> list[str]:
-        """Measures that are out of bounds."""
+        """Measures that are out of bounds, or for the reward, not shown to rise."""
         return [name for name, passed in self.checks.items() if passed is False]
 
 

@@ -55,6 +55,8 @@ class Line:
     missing: str
     """Why there is nothing; empty where there is."""
     share: bool = False
+    otherwise: str = ""
+    """What is said where it has not passed and that does not mean that it is out of bounds."""
 
 
 @require_GET
@@ -180,6 +182,7 @@ def _lines(found: Report) -> list[Line]:
             cells(found.reward),
             found.reward.passed,
             unscored,
+            otherwise=_("not shown to rise"),
         ),
         Line(
             _("Disagreement of reward models"),

@@ -27,13 +27,13 @@ REASONS: dict[Reason, Promise] = {
 """Why a statistic is undefined."""
 
 MEASURES = {
-    "reward": _("the reward does not rise"),
+    "reward": _("the reward is not shown to rise"),
     "kl": _("the KL is over its budget"),
     "length": _("the length is out of bounds"),
     "end_rate": _("fewer answers end"),
     "disagreement": _("the reward models drift apart"),
 }
-"""What is wrong with a measure that is out of bounds."""
+"""What is wrong with a measure that has not passed."""
 
 VERDICTS: dict[Verdict, Promise] = {
     Verdict.NOT_PLANNED: _("No comparison by raters is planned yet: evaluate the generation to draw its test prompts."),

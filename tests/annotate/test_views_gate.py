@@ -232,6 +232,20 @@ def test_the_reward_s_change_is_paired_by_prompt(client: Client) -> None:
     assert ">0.8125" in show(client, made)
 
 
+def test_a_reward_whose_interval_leaves_open_whether_it_rises_is_not_said_to_fall(client: Client) -> None:
+    made = unplanned()
+    reward_model(made, 1, {0: [0, 0, 0, 0], 1: [0.8, 0.8, -0.2, 0.2]})
+    found = gate.report(made.newer).reward
+    assert found.change.value == pytest.approx(0.4)
+    assert found.change.low is not None
+    assert found.change.low < 0
+    html = show(client, made)
+    assert "But look at this: the reward is not shown to rise." in html
+    row = html[html.index(">Reward<p") : html.index("Disagreement of reward models")]
+    assert ">not shown to rise<" in row
+    assert "out of bounds" not in row
+
+
 def test_a_rise_that_is_the_same_on_every_prompt_is_not_known_to_be_one_of_others(client: Client) -> None:
     made = unplanned()
     for number in (1, 2):
