@@ -159,7 +159,7 @@ def get_completion(request: SignedInRequest, slug: str, pk: int) -> Completion:
 def get_judgement(request: SignedInRequest, slug: str, pk: int) -> Judgement:
     """A judgement, for leads."""
     project = get_project(request, slug, role=LEAD)
-    judgements = Judgement.objects.select_related("item__prompt", "rater", "slot")
+    judgements = Judgement.objects.select_related("item__prompt", "item__evaluation", "rater", "slot")
     return get_object_or_404(judgements, slot__project=project, pk=pk)
 
 

@@ -49,6 +49,7 @@ of_a_project = [
     path("", project.project, name="project"),
     path("loop", project.loop, name="loop"),
     path("launch/<str:kind>", launch.launch, name="launch"),
+    path("launch/evaluate/terms", launch.evaluation_terms, name="evaluation_terms"),
     path("improve", improve.improve, name="improve"),
     path("rate", rate.page, name="rate"),
     path("rate/next", rate.next_item, name="next_item"),

@@ -28,6 +28,12 @@ class Evaluation(models.Model):
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
     )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
+    completed_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        editable=False,
+        help_text=_("When its planned number was first seen to be in; its judgements are final from then on."),
+    )
 
     class Meta:
         ordering = ["project", "pk"]
@@ -45,6 +51,12 @@ class EvaluationRater(models.Model):
 
     evaluation = models.ForeignKey(Evaluation, on_delete=models.CASCADE, related_name="pool")
     rater = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.RESTRICT, related_name="+")
+    added_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        editable=False,
+        help_text=_("When they came to it after something was judged; empty for those who were stated before."),
+    )
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["evaluation", "rater"], name="evaluation_rater_once")]

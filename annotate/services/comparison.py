@@ -1,19 +1,33 @@
 """Where a planned blind comparison stands: what is in, who said it, and bounds that hold at every look.
 
 Prompts count in the order of their draw, up to the first that somebody of the pool may still judge: so a look between
-two judgements sees what it would have seen whoever had been quicker.
+two judgements sees what it would have seen whoever had been quicker. Once the planned number is in, what was said is
+final: whoever has seen the result could turn it.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from django.db.models import Q
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
+from django.utils.translation import gettext as _
 
-from annotate.models import Evaluation, GuidelineVersion, JudgementRevision, Membership, Skip, Slot, User
+from annotate.models import (
+    Evaluation,
+    GuidelineVersion,
+    Judgement,
+    JudgementRevision,
+    Membership,
+    Purpose,
+    Skip,
+    Slot,
+    User,
+)
+from annotate.services import Refused
 from annotate.services.measure import outcome_of, votes
 from annotate.simulated import count_words
 from annotate.stats.bradley_terry import Strengths, strengths_beside_style, style_difference
@@ -124,7 +138,7 @@ def compare(evaluation: Evaluation, *, kind: str = User.Kind.HUMAN) -> Compariso
     left = _still_open(evaluation, pool and pool & _members(evaluation))
     first_open = next((place for place, item in enumerate(drawn) if item in left), len(drawn))
     inside_items = [item for item in drawn[:first_open] if item in by_item]
-    return Comparison(
+    found = Comparison(
         evaluation=evaluation,
         drawn=len(drawn),
         judged=len(by_item),
@@ -134,6 +148,40 @@ def compare(evaluation: Evaluation, *, kind: str = User.Kind.HUMAN) -> Compariso
         apart=len(inside) - len(counted),
         others=len(revisions) - len(inside),
     )
+    if pool is not None and found.outcomes and found.is_complete:
+        _note_complete(evaluation)
+    return found
+
+
+def _note_complete(evaluation: Evaluation) -> None:
+    """Keep that it was complete: somebody of the pool who comes back to the project would open it again."""
+    if evaluation.completed_at is None:
+        Evaluation.objects.filter(pk=evaluation.pk, completed_at__isnull=True).update(completed_at=Now())
+
+
+def require_open(judgement: Judgement) -> None:
+    """See that what a judgement of a pair says can still be changed.
+
+    A change that is under way as the last prompt comes in is let through: its rater has seen no result.
+
+    :raises Refused: when the planned number of its comparison is in.
+    """
+    if judgement.slot.purpose == Purpose.EVALUATE and final_slots([judgement.slot]):
+        raise Refused(why_final())
+
+
+def final_slots(slots: Collection[Slot]) -> set[int]:
+    """Those of some slots, by their numbers, whose pair belongs to a comparison of which the planned number is in."""
+    pairs = [slot for slot in slots if slot.purpose == Purpose.EVALUATE]
+    evaluations = Evaluation.objects.filter(items__in=[slot.item_id for slot in pairs]).select_related("guideline")
+    final = [each.pk for each in evaluations.distinct() if each.completed_at is not None or compare(each).is_complete]
+    found = Slot.objects.filter(pk__in=[slot.pk for slot in pairs], item__evaluation__in=final)
+    return set(found.values_list("pk", flat=True))
+
+
+def why_final() -> str:
+    """Why an answer of :func:`final_slots` cannot be changed."""
+    return _("The planned number of this comparison is in, so that its result may be known: what you said stands.")
 
 
 def may_see(*, evaluation: Evaluation, user: User) -> bool:
@@ -142,6 +190,12 @@ def may_see(*, evaluation: Evaluation, user: User) -> bool:
     That goes for what programs say of the same pairs, too: it would tell them who is ahead.
     """
     return not evaluation.pool.filter(rater=user).exists() or compare(evaluation).is_over
+
+
+def hidden_from(user: User, evaluations: QuerySet[Evaluation]) -> list[Evaluation]:
+    """Those of some comparisons whose results somebody must not be shown."""
+    theirs = evaluations.filter(pool__rater=user).select_related("guideline").distinct()
+    return [evaluation for evaluation in theirs if not may_see(evaluation=evaluation, user=user)]
 
 
 def _pairs(revisions: Iterable[JudgementRevision], evaluation: Evaluation) -> Iterable[Pair]:

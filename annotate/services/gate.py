@@ -13,7 +13,7 @@ from typing import Any
 
 from django.db.models import Avg, Case, FloatField, QuerySet, Value, When
 
-from annotate.models import Completion, Generation, RewardModel, Signal, User
+from annotate.models import Completion, Generation, Judgement, RewardModel, Signal, User
 from annotate.services.comparison import Comparison, compare
 from annotate.services.evaluated import beside_parent
 from annotate.services.measure import last_kl
@@ -90,7 +90,7 @@ class Report:
 
     @property
     def failed(self) -> list[str]:
-        """Measures that are out of bounds."""
+        """Measures that are out of bounds, or for the reward, not shown to rise."""
         return [name for name, passed in self.checks.items() if passed is False]
 
 
@@ -147,17 +147,30 @@ def verdict_of(comparison: Comparison | None) -> Verdict:
 
 
 def evidence(generation: Generation) -> dict[str, Any]:
-    """What a decision on a generation can rest on at this moment, as plain values for the trail."""
+    """What a decision on a generation can rest on at this moment, as plain values for the trail.
+
+    What people say, and under ``programs`` what those of each kind say that judged the same pairs.
+    """
     comparison = latest_comparison(generation)
     if comparison is None:
         return {"verdict": Verdict.NOT_PLANNED.value}
+    evaluation = comparison.evaluation
+    judged = Judgement.objects.filter(item__evaluation=evaluation).exclude(rater__kind=User.Kind.HUMAN)
+    programs = sorted(judged.values_list("rater__kind", flat=True).distinct())
+    return {
+        **_said(comparison),
+        "planned": evaluation.planned,
+        "programs": {kind: _said(compare(evaluation, kind=kind)) for kind in programs},
+    }
+
+
+def _said(comparison: Comparison) -> dict[str, Any]:
     rate = comparison.win_rate()
     return {
         "verdict": verdict_of(comparison).value,
         "win_rate": rate.value,
         "bounds": rate.interval,
         "prompts": rate.n,
-        "planned": comparison.evaluation.planned,
     }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.db.models import Q, QuerySet
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from annotate.models import Generation, Project, Prompt, RewardModel, Snapshot, Split
 from annotate.services import Refused, files, imitation, jobs
@@ -43,6 +44,10 @@ class Wish:
     """Whether fine-tuning starts from the base model's weights and not from the parent's."""
     sources: Sequence[str] = imitation.SOURCES
     """What SFT imitates."""
+    planned: int | None = None
+    """Test prompts on which raters then compare what comes out with its parent; the usual number when None."""
+    leads_rate: bool = False
+    """Whether leads are among those raters."""
     settings: Settings = field(default_factory=dict)
     """Fields of the job that differ from their defaults."""
 
@@ -70,7 +75,13 @@ def plan(*, project: Project, wish: Wish, seed: int) -> Plan:
         "seed": seed,
         **({"max_seconds": 60 * wish.minutes} if wish.minutes else {}),
     }
-    selection: Settings = {"method": wish.method.value, **({"from_base": True} if wish.from_base else {})}
+    selection: Settings = {
+        "method": wish.method.value,
+        "planned": wish.planned,
+        "leads_rate": wish.leads_rate,
+        **({"from_base": True} if wish.from_base else {}),
+    }
+    _check_comparison(project, wish)
     inputs: dict[str, Any] = {"generation": generation, "selection": selection}
     if WAYS[wish.method].draws:
         inputs["reward_model"] = reward_model = wish.reward_model or latest_reward_model(project)
@@ -123,6 +134,14 @@ def _check_wish(wish: Wish) -> None:
             % {"method": wish.method.label},
             place="from_base",
         )
+
+
+def _check_comparison(project: Project, wish: Wish) -> None:
+    """Refuse to plan a comparison on more test prompts than there are."""
+    count = project.prompts.filter(split=Split.TEST).count()
+    if wish.planned is not None and wish.planned > count:
+        sentence = ngettext("There is only %(count)d test prompt.", "There are only %(count)d test prompts.", count)
+        raise Refused(sentence % {"count": count}, place="planned")
 
 
 def _check_other(wish: Wish, reward_model: RewardModel) -> None:

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import random
 import secrets
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from django.db import transaction
+from django.db.models import Exists, OuterRef, QuerySet
 
-from annotate.models import Completion, Evaluation, Generation, Item, ItemCompletion, Project, Run, Slot
+from annotate.models import Completion, Evaluation, Generation, Item, ItemCompletion, Lease, Project, Run, Slot, User
 
 PRIORITY_RANGE = 2**31
 FIRST_BAND = {Item.Purpose.COLLECT: 0, Item.Purpose.EVALUATE: -(2**15)}
@@ -83,6 +84,63 @@ def make_evaluate_items(
         return _make(project, Item.Purpose.EVALUATE, groups[:number], evaluation)
 
 
+def withdraw_pairs(*, evaluation: Evaluation, keep: int) -> None:
+    """Take back the pairs of a comparison that were drawn last, but for those that somebody has been given.
+
+    To be called in a transaction, before anything of it is judged; claims pass over what is being taken back.
+
+    :param keep: how many of the first ones stay.
+    """
+    beyond = list(evaluation.items.order_by("pk").values_list("pk", flat=True)[keep:])
+    slots = Slot.objects.filter(item__in=beyond)
+    untouched = Counter(_lock_untouched(slots).values())
+    of_item = Counter(slots.values_list("item", flat=True))
+    gone = [item for item in beyond if untouched[item] == of_item[item]]
+    Slot.objects.filter(item__in=gone).delete()
+    ItemCompletion.objects.filter(item__in=gone).delete()
+    Item.objects.filter(pk__in=gone).delete()
+
+
+def fit_pairs(*, evaluation: Evaluation) -> None:
+    """Give each pair of a comparison as many slots as people of its pool judge it, after the pool was stated anew.
+
+    To be called in a transaction, before anything of it is judged. What others have fetched and not opened is let go.
+    """
+    pool = evaluation.pool.values_list("rater", flat=True)
+    slots = Slot.objects.filter(item__evaluation=evaluation, number__isnull=False)
+    fetched = slots.filter(state=Slot.State.LEASED, ahead=True, rater__kind=User.Kind.HUMAN).exclude(rater__in=pool)
+    fetched.update(state=Slot.State.FREE, rater=None, ahead=False, lease_expires_at=None)
+    wanted = _slots_of_pair(evaluation)
+    Slot.objects.filter(pk__in=_lock_untouched(slots.filter(number__gte=wanted))).delete()
+    there = set(slots.values_list("item", "number"))
+    Slot.objects.bulk_create(
+        Slot(
+            project=evaluation.project,
+            item_id=first.item_id,
+            purpose=first.purpose,
+            number=number,
+            priority=first.priority + number * PRIORITY_RANGE,
+            lottery=first.lottery,
+            order_seed=secrets.randbelow(2**62),
+        )
+        for first in slots.filter(number=0)
+        for number in range(wanted)
+        if (first.item_id, number) not in there
+    )
+
+
+def _lock_untouched(slots: QuerySet[Slot]) -> dict[int, int]:
+    """Lock those slots that nobody was ever given, and that nobody is being given just now; their items by slot."""
+    given = Lease.objects.filter(slot=OuterRef("pk"))
+    untouched = slots.filter(~Exists(given), state=Slot.State.FREE)
+    return dict(untouched.select_for_update(skip_locked=True, of=("self",)).values_list("pk", "item"))
+
+
+def _slots_of_pair(evaluation: Evaluation) -> int:
+    overlap = evaluation.project.overlap
+    return min(overlap, evaluation.pool.count() or overlap)
+
+
 def _make(
     project: Project,
     purpose: Item.Purpose,
@@ -97,7 +155,7 @@ def _make(
         for item, group in zip(items, groups, strict=True)
         for position, completion in enumerate(group)
     )
-    pool = evaluation.pool.count() if evaluation else 0
+    raters = _slots_of_pair(evaluation) if evaluation else project.overlap
 
     def place() -> int:
         return secrets.randbelow(PRIORITY_RANGE)
@@ -113,6 +171,6 @@ def _make(
             order_seed=secrets.randbelow(2**62),
         )
         for drawn, item in enumerate(items)
-        for number in range(min(project.overlap, pool or project.overlap))
+        for number in range(raters)
     )
     return len(items)

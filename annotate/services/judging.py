@@ -23,7 +23,7 @@ from annotate.models import (
     User,
 )
 from annotate.prepared import Prepared
-from annotate.services import Conflict, Refused, adjudication, checks, qualification
+from annotate.services import Conflict, Refused, adjudication, checks, comparison, qualification
 from annotate.services.payload import check, digest
 from annotate.services.storing import store
 
@@ -48,7 +48,8 @@ def submit(
     :param raw: the payload, see :mod:`annotate.services.payload`.
     :param version: the version that an edit of an answer starts from; None for a first answer.
     :raises Conflict: when the uuid came before with another payload, or somebody stored a newer version.
-    :raises Refused: when the payload is wrong, the slot was never this rater's, or they were shown the right answer.
+    :raises Refused: when the payload is wrong, the slot was never this rater's, or what they said stands: they were
+        shown the right answer, or the planned number of the blind comparison is in.
     """
     try:
         return _submit(user, slot, uuid, raw, version)
@@ -116,7 +117,9 @@ def _late(slot: Slot, user: User, uuid: uuid_module.UUID, raw: dict[str, Any], s
 
 def _next_version(slot: Slot, version: int | None) -> Judgement:
     judgement = Judgement.objects.get(slot=slot)
+    judgement.slot = slot
     checks.require_open(judgement)
+    comparison.require_open(judgement)
     if version != judgement.version:
         raise Conflict(
             _("A newer version of this answer was saved meanwhile (version %(version)s).")

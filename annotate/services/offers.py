@@ -120,8 +120,14 @@ def _not_of_others(user: int) -> Q:
     return Q(item__evaluation__isnull=True) | Q(item__evaluation__in=theirs)
 
 
+def _open_to(user: User, project: Project) -> QuerySet[Slot]:
+    """Open slots for everybody that the rater may be given, pairs included where they are in the pool."""
+    left = _permitted(user.pk, project.pk)
+    return left.filter(_not_of_others(user.pk)) if user.kind == User.Kind.HUMAN else left
+
+
 class OpenOffer(Offer):
-    """A place of slots for everybody; pairs of a comparison that is under way are only for its pool.
+    """A place of slots for everybody; pairs of a comparison are only for its pool.
 
     Whether the rater is in it is asked when a pair was found: most claims find none, and need no statement more.
     """
@@ -140,8 +146,8 @@ class OpenOffer(Offer):
 
 
 def _is_for_others(found: Slot | None, user: User) -> bool:
-    """Whether a slot is of a project with a comparison under way for which other people were chosen."""
-    return found is not None and found.purpose == Purpose.EVALUATE and is_outside(user=user, project=found.project_id)
+    """Whether a slot is a pair of a comparison for which other people were chosen."""
+    return found is not None and found.purpose == Purpose.EVALUATE and is_outside(user=user, item=found.item_id)
 
 
 RESERVED = Offer(_reserved)
@@ -185,10 +191,9 @@ def _withheld(user: User, project: Project) -> str:
     """Why the rater is given nothing although something is left; empty where that is not so."""
     if project.paused_at is not None:
         held_ahead = Slot.objects.filter(project=project, state=Slot.State.LEASED, rater=user)
-        open_to_all = _permitted(user.pk, project.pk)
-        left = RESERVED.first(user, project) or open_to_all.exists() or held_ahead.exists()
+        left = RESERVED.first(user, project) or _open_to(user, project).exists() or held_ahead.exists()
         return _("The project is paused. Items appear here again when a lead goes on with it.") if left else ""
-    if has_quota(user=user, project=project) and _permitted(user.pk, project.pk).exists():
+    if has_quota(user=user, project=project) and _open_to(user, project).exists():
         return _("You have judged as many items as one person may here. Thank you! The rest is for others.")
     return ""
 
@@ -204,12 +209,9 @@ def why_none(*, user: User, project: Project) -> str:
         return withheld
     if now.done == now.total:
         return _("Every item of this project is judged. Thank you!")
-    left = _permitted(user.pk, project.pk)
-    if is_outside(user=user, project=project.pk):
-        theirs = left.filter(_not_of_others(user.pk))
-        if left.exists() and not theirs.exists():
-            return _("What is left is a comparison for which other people were chosen.")
-        left = theirs
+    left = _open_to(user, project)
+    if not left.exists() and _permitted(user.pk, project.pk).exists():
+        return _("What is left is a comparison for which other people were chosen.")
     if left.filter(state=Slot.State.LEASED).exists():
         return _("Others are judging what is left. If one of them gives an item back, it appears here by itself.")
     return _("What is left was judged or skipped by you: the rest is for others.")

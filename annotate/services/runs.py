@@ -138,7 +138,8 @@ def launch_improve(
 ) -> Run:
     """Ask for the next generation, made from the served one.
 
-    Where a worker carries it out, the new generation is then evaluated beside its parent.
+    Where a worker carries it out, the new generation is then evaluated beside its parent. What the wish says of that
+    comparison is kept with the run, for whoever evaluates first.
 
     :param wish: the method and what it works with; PPO against the latest reward model when None.
     :param kinds: whose judgements a method that learns from a snapshot takes where the wish names none.
@@ -172,7 +173,7 @@ def launch_evaluate(
     actor: User | None,
     generation: Generation | None = None,
     planned: int | None = None,
-    leads_rate: bool = False,
+    leads_rate: bool | None = None,
     seed: int = 0,
     settings: Settings | None = None,
     ring: bool = True,
@@ -182,9 +183,11 @@ def launch_evaluate(
     What raters will compare of them is planned with it.
 
     :param generation: the newest when None.
-    :param planned: how many test prompts raters compare; what the plan is when None is in ``evaluations.plan``.
+    :param planned: how many test prompts raters compare, or how many more where they have begun; both of these and
+        what None means are said in ``evaluations.plan``.
     :param leads_rate: whether leads are among those whose judgements count.
-    :raises Refused: when there is nothing to compare with, or no test prompt, or fewer than were planned.
+    :raises Refused: when there is nothing to compare with, or no test prompt, or fewer than were planned, or leads come
+        too late.
     """
     generation = generation or project.generations.latest("number")
     if generation.parent is None:

@@ -14,7 +14,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
 from annotate.access import SignedInRequest, get_generation
-from annotate.models import Evaluation, Generation, User
+from annotate.models import Evaluation, EvaluationRater, Generation, User
 from annotate.services.comparison import Comparison, compare, may_see
 from annotate.services.evaluations import judged_by
 from annotate.services.gate import (
@@ -27,10 +27,12 @@ from annotate.services.gate import (
     latest_comparison,
     report,
 )
+from annotate.services.generations import serving
 from annotate.stats.estimate import Estimate, Undefined
 from annotate.stats.resampling import Floats
 from annotate.stats.sequences import Sequence
-from annotate.views.statistics_words import MEASURES, VERDICTS, why
+from annotate.views.asked import asked
+from annotate.views.statistics_words import MEASURES, verdict_words, why
 from annotate.views.whose import kind_shown
 
 ROWS_SHOWN = 12
@@ -53,6 +55,8 @@ class Line:
     missing: str
     """Why there is nothing; empty where there is."""
     share: bool = False
+    otherwise: str = ""
+    """What is said where it has not passed and that does not mean that it is out of bounds."""
 
 
 @require_GET
@@ -61,15 +65,16 @@ def gate(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     generation = _compared(get_generation(request, slug, number))
     kind = kind_shown(request, judged_by(generation))
     found = report(generation, kind=kind)
-    shown = found.comparison is None or may_see(evaluation=found.comparison.evaluation, user=request.user)
+    progress = _progress(request.user, generation, found.comparison, kind)
+    shown = progress["shown"]
     context = {
-        **_progress(generation, found.comparison),
-        "kind": kind,
+        **progress,
+        "serving": serving(generation.project),
         "kinds": User.Kind.choices,
-        "shown": shown,
         "lines": _lines(found),
         "report": found,
-        "verdict": VERDICTS[found.verdict] if shown else None,
+        "verdict": verdict_words(found.verdict, kind) if shown else None,
+        "by_people": kind == User.Kind.HUMAN,
         "state": found.verdict.value if shown else "hidden",
         "concerns": [MEASURES[name] for name in found.failed],
         "unknown": [name for name, passed in found.checks.items() if passed is None],
@@ -83,11 +88,15 @@ def gate(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
 @require_GET
 @never_cache
 def live(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
-    """How far the raters are, without what they say; once the planned number is in, the whole page is asked for."""
+    """How far the raters of ``?kind=`` are, without what they say.
+
+    Where that is another stage than ``?stage=``, which the page was made at, the whole page is asked for.
+    """
     generation = _compared(get_generation(request, slug, number))
-    comparison = latest_comparison(generation)
-    response = render(request, "lineage/gate_progress.html", _progress(generation, comparison))
-    if comparison is not None and comparison.is_complete:
+    kind = kind_shown(request, judged_by(generation))
+    progress = _progress(request.user, generation, latest_comparison(generation, kind=kind), kind)
+    response = render(request, "lineage/gate_progress.html", progress)
+    if asked(request, "stage")["stage"] not in ("", progress["stage"]):
         response["HX-Refresh"] = "true"
     return response
 
@@ -99,15 +108,27 @@ def _compared(generation: Generation) -> Generation:
     return generation
 
 
-def _progress(generation: Generation, comparison: Comparison | None) -> dict[str, Any]:
-    pool = comparison.evaluation.pool.order_by("rater__username") if comparison else None
+def _progress(user: User, generation: Generation, comparison: Comparison | None, kind: str) -> dict[str, Any]:
+    shown = comparison is None or may_see(evaluation=comparison.evaluation, user=user)
+    pool = comparison.evaluation.pool.order_by("rater__username") if comparison else EvaluationRater.objects.none()
     return {
         "project": generation.project,
         "tab": "project",
         "generation": generation,
         "comparison": comparison,
-        "pool": list(pool.values_list("rater__username", flat=True)) if pool is not None else [],
+        "kind": kind,
+        "shown": shown,
+        "stage": _stage(comparison, shown) if comparison else "",
+        "pool": list(pool.filter(added_at__isnull=True).values_list("rater__username", flat=True)),
+        "added": list(pool.filter(added_at__isnull=False).values_list("rater__username", flat=True)),
     }
+
+
+def _stage(comparison: Comparison, shown: bool) -> str:
+    """How far a comparison is, where that changes more of the page than figures; empty where nothing will any more."""
+    if not shown:
+        return "hidden"
+    return "" if comparison.is_over else "complete" if comparison.is_complete else "open"
 
 
 def _compared_by(comparison: Comparison) -> dict[str, Any]:
@@ -161,6 +182,7 @@ def _lines(found: Report) -> list[Line]:
             cells(found.reward),
             found.reward.passed,
             unscored,
+            otherwise=_("not shown to rise"),
         ),
         Line(
             _("Disagreement of reward models"),

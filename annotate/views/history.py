@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -16,12 +16,16 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_GET
 
 from annotate.access import LEAD, SignedInRequest, get_project
-from annotate.models import AuditEvent, Generation, Project, User
+from annotate.models import AuditEvent, Evaluation, Generation, Project, User
+from annotate.services.comparison import hidden_from
+from annotate.templatetags.hone import listed
 from annotate.views.asked import asked
+from annotate.views.evidence_words import evidence_words
 from annotate.views.paging import page_of
 
 ACTIONS = {
     "added": _("added"),
+    "added raters": _("added raters to a comparison"),
     "accepted contest": _("accepted an objection"),
     "allowed another try": _("allowed another try"),
     "archived": _("archived"),
@@ -99,6 +103,8 @@ class Line:
     action: str
     what: str
     address: str
+    details: list[tuple[str, str]]
+    """Names and values of what changed."""
 
 
 @require_GET
@@ -120,7 +126,7 @@ def history(request: SignedInRequest, slug: str) -> HttpResponse:
     context = {
         "project": project,
         "page": page,
-        "lines": _lines(project, page.object_list),
+        "lines": _lines(project, page.object_list, request.user),
         "chosen": chosen,
         "people": User.objects.filter(audit_events__project=project).distinct().order_by("username"),
         "actions": sorted((action, ACTIONS.get(action, action)) for action in actions),
@@ -129,19 +135,36 @@ def history(request: SignedInRequest, slug: str) -> HttpResponse:
     return render(request, "members/history.html", context)
 
 
-def _lines(project: Project, events: Iterable[AuditEvent]) -> list[Line]:
+def _lines(project: Project, events: Iterable[AuditEvent], viewer: User) -> list[Line]:
     events = list(events)
     keys = [event.object_id for event in events if event.object_type == "generation"]
     generations = dict(Generation.objects.filter(project=project, pk__in=keys).values_list("pk", "number"))
+    hidden = {str(each.newer_id) for each in hidden_from(viewer, Evaluation.objects.filter(newer__in=keys))}
     return [
         Line(
             event,
             str(ACTIONS.get(event.action, event.action)),
             str(OBJECTS.get(event.object_type) or _name(event.object_type)),
             _address(project, event, generations),
+            _details(event, hidden),
         )
         for event in events
     ]
+
+
+def _details(event: AuditEvent, hidden: Collection[str]) -> list[tuple[str, str]]:
+    """What changed, in words where what was known of a generation is told.
+
+    :param hidden: numbers of generations of which the viewer must not know how raters compare them.
+    """
+    details: dict[Any, Any] = {name: listed(value) for name, value in event.data.items()}
+    if event.object_type == "generation" and "evidence" in details:
+        known = evidence_words(event.data["evidence"])
+        del details["evidence"]
+        details[_("known then")] = (
+            _("hidden from you until all prompts that were drawn are in") if event.object_id in hidden else known
+        )
+    return [(str(name), str(value)) for name, value in details.items()]
 
 
 def _name(object_type: str) -> str:

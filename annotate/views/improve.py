@@ -13,15 +13,16 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
 from annotate.access import LEAD, SignedInRequest, get_project
-from annotate.models import Project
+from annotate.models import Project, Split
 from annotate.services import Refused, imitation, runs, snapshots
 from annotate.services.estimates import Estimate, estimate
+from annotate.services.evaluations import PLANNED_BY_ITSELF
 from annotate.services.generations import serving
 from annotate.services.improving import Wish, training_prompts, usual_answers
 from annotate.services.methods import POLICY_GRADIENT, WAYS, Method
 from annotate.services.scorers import of_another_seed
 from annotate.templatetags.hone import duration
-from annotate.views.improve_words import BUDGET, FINE_TUNING, METHODS, MORE, ORIGINAL_SHARE, SOURCES
+from annotate.views.improve_words import BUDGET, COMPARED, FINE_TUNING, METHODS, MORE, ORIGINAL_SHARE, SOURCES
 from annotate.views.number_fields import MOST_DIGITS
 from annotate.views.prompts import tags_of
 from policy.contract import HIGHEST_FULL_LEARNING_RATE, ImproveJob
@@ -86,6 +87,7 @@ def _wish(project: Project, form: QueryDict) -> Wish:
     if method == Method.SFT and (share := ORIGINAL_SHARE.read(form)) is not None:
         settings["original_share"] = share / 100
     draws = WAYS[method].draws
+    planned = COMPARED.read(form)
     tag = form.get("tag", "")
     return Wish(
         method=method,
@@ -99,6 +101,8 @@ def _wish(project: Project, form: QueryDict) -> Wish:
         minutes=numbers.get("minutes"),
         from_base=method in FINE_TUNING and bool(form.get("from_base")),
         sources=form.getlist("sources"),
+        planned=None if planned is None else int(planned),
+        leads_rate=bool(form.get("leads_rate")),
         settings=settings,
     )
 
@@ -126,6 +130,7 @@ def _page(
 ) -> HttpResponse:
     typed = {name: str(text).replace("\x00", "") for name, text in form.items()}
     usual = {"samples": usual_answers(project)}
+    test_prompts = project.prompts.filter(split=Split.TEST).count()
     context = {
         "project": project,
         "parent": serving(project),
@@ -138,6 +143,9 @@ def _page(
         "tags": tags_of(project),
         "budget": [(setting, typed.get(setting.name, ""), usual.get(setting.name)) for setting in BUDGET],
         "more": [(setting, typed.get(setting.name, "")) for setting in MORE],
+        "compared": COMPARED,
+        "test_prompts": test_prompts,
+        "usually_compared": min(test_prompts, PLANNED_BY_ITSELF),
         "more_open": any(typed.get(setting.name) for setting in MORE),
         "tab": "project",
         **estimated,

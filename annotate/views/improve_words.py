@@ -156,3 +156,13 @@ MORE = (
 )  # fmt: skip
 ORIGINAL_SHARE = Setting("original_share", _("Share of demonstrations"), "", 0, 99, False, (Method.SFT,))
 """In per cent."""
+COMPARED = Setting(
+    "planned",
+    _("Test prompts to compare"),
+    _("Drawn at random for raters, who compare the new generation with its parent blind. Stated before it is made."),
+    1,
+    1_000_000,
+    True,
+    tuple(Method),
+)
+"""Of what comes after the run."""

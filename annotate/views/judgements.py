@@ -13,6 +13,7 @@ from django.views.decorators.http import require_GET, require_POST
 from annotate.access import LEAD, SignedInRequest, get_judgement, get_project
 from annotate.models import AnswerKey, Completion, Item, Judgement, JudgementRevision, Purpose, Slot, Submission
 from annotate.services import Refused, ondemand
+from annotate.services.comparison import may_see
 from annotate.views.asked import asked
 from annotate.views.judging_words import STRENGTHS
 from annotate.views.paging import page_of
@@ -38,8 +39,12 @@ def judgements(request: SignedInRequest, slug: str) -> HttpResponse:
 
 @require_GET
 def judgement(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
-    """One judgement with all its revisions, and what arrived late for its slot."""
+    """One judgement with all its revisions, and what arrived late for its slot.
+
+    Of a pair, nothing of that as long as the viewer is among those who judge and must not know who is ahead.
+    """
     judgement = get_judgement(request, slug, pk)
+    evaluation = judgement.item.evaluation
     revisions = judgement.revisions.select_related("submission", "guideline").prefetch_related(
         "scores__criterion", "ranks", "edits__edited", "flags", "norm_verdicts__norm_version__norm", "snapshots"
     )
@@ -47,6 +52,7 @@ def judgement(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     context = {
         "project": judgement.item.prompt.project,
         "judgement": judgement,
+        "hidden": evaluation is not None and not may_see(evaluation=evaluation, user=request.user),
         "criteria": judgement.item.prompt.project.criteria.order_by("position"),
         "revisions": [_revision(r, completions) for r in revisions.order_by("-number")],
         "late": Submission.objects.filter(slot=judgement.slot, outcome=Submission.Outcome.LATE).select_related("rater"),

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.contrib import messages
 from django.db.models import Manager, Model
 from django.http import Http404, HttpResponse
-from django.shortcuts import redirect
+from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_POST
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_POST
 
 from annotate.access import LEAD, SignedInRequest, get_generation, get_project
-from annotate.models import BackgroundTask, Project, Run, Split
-from annotate.services import Refused, background, promotion, runs, snapshots
+from annotate.models import BackgroundTask, Generation, Project, Run, Split
+from annotate.services import Refused, background, evaluations, promotion, runs, snapshots
 from annotate.services.recipe import Recipe
+from annotate.views.asked import asked
 from annotate.views.background import freeze
 from annotate.views.reward_settings import settings_of
 
@@ -23,6 +25,8 @@ Record = TypeVar("Record", bound=Model)
 
 LONGEST_NUMBER = 20
 """Digits; Python refuses to read a number of some thousands."""
+SHORT_NUMBER = 10
+"""Digits that a generation's number stays below."""
 
 
 @require_POST
@@ -69,6 +73,35 @@ def _evaluate(request: SignedInRequest, project: Project) -> Run:
         planned=_number(request, "planned", lowest=1, highest=1_000_000),
         leads_rate=bool(request.POST.get("leads_rate")),
     )
+
+
+@require_GET
+@never_cache
+def evaluation_terms(request: SignedInRequest, slug: str) -> HttpResponse:
+    """What a lead can still state of the comparison of ``?generation=``, the newest where that names none.
+
+    A piece of the form that evaluates it.
+    """
+    project = get_project(request, slug, role=LEAD)
+    number = asked(request, "generation")["generation"]
+    compared = project.generations.filter(parent__isnull=False)
+    chosen = compared.filter(number=int(number)) if number.isdecimal() and len(number) < SHORT_NUMBER else compared
+    generation = chosen.order_by("-number").first()
+    if generation is None:
+        raise Http404
+    return render(request, "project/evaluation_terms.html", terms_of(generation))
+
+
+def terms_of(generation: Generation) -> dict[str, Any]:
+    """What the template of the piece shows."""
+    found = evaluations.terms(generation)
+    leads = generation.project.memberships.filter(role=LEAD, user__in=found.pool)
+    return {
+        "terms": found,
+        "pool": [rater.username for rater in found.pool],
+        "leads_in_pool": leads.exists(),
+        "planned_by_itself": evaluations.PLANNED_BY_ITSELF,
+    }
 
 
 LAUNCHERS: dict[str, Callable[[SignedInRequest, Project], Run | BackgroundTask]] = {

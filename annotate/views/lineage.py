@@ -11,6 +11,7 @@ from annotate.access import SignedInRequest, get_completion, get_generation
 from annotate.models import Generation, Judgement, User
 from annotate.services.comparison import may_see
 from annotate.services.gate import latest_comparison
+from annotate.services.generations import serving
 from annotate.stats.estimate import Estimate, Reason, Undefined
 from annotate.views.metrics import Table, side_by_side
 from annotate.views.paging import page_of
@@ -28,6 +29,7 @@ def generation(request: SignedInRequest, slug: str, number: int) -> HttpResponse
     context = {
         "project": generation.project,
         "generation": generation,
+        "serving": serving(generation.project),
         "children": generation.children.order_by("number"),
         "runs": generation.runs.all(),
         "training": _training_of(generation),

@@ -20,7 +20,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from annotate.access import SignedInRequest, get_check, get_project
 from annotate.models import Check, Completion, Criterion, Edit, Flag, NormVersion, Project, Prompt, Submission, User
-from annotate.services import Refused, checks, contests, raters
+from annotate.services import Refused, checks, comparison, contests, raters
 from annotate.views import answers
 from annotate.views.answers import Comparison, Shown
 from annotate.views.asked import asked
@@ -42,8 +42,8 @@ class Entry:
     submission: Submission
     prompt: Prompt
     shown: Shown
-    stands: bool
-    """Whether it cannot be changed, because the right answer was shown."""
+    stands: str
+    """Why it cannot be changed; empty where it can."""
 
     @property
     def late(self) -> bool:
@@ -129,18 +129,19 @@ def _with_text(found: QuerySet[Submission], text: str) -> QuerySet[Submission]:
 def _entries(submissions: Iterable[Submission], project: Project, criteria: list[Criterion]) -> list[Entry]:
     submissions = list(submissions)
     norms = NormVersion.objects.filter(norm__project=project).select_related("norm").in_bulk()
-    slots = [submission.slot_id for submission in submissions]
-    standing = set(
-        Check.objects.filter(judgement__slot__in=slots, revealed_at__isnull=False).values_list(
-            "judgement__slot", flat=True
-        )
+    slots = [submission.slot for submission in submissions]
+    shown = Check.objects.filter(judgement__slot__in=slots, revealed_at__isnull=False)
+    standing = dict.fromkeys(comparison.final_slots(slots), comparison.why_final())
+    standing |= dict.fromkeys(
+        shown.values_list("judgement__slot", flat=True),
+        _("You have seen the right answer to this item: what you said of it stands."),
     )
     return [
         Entry(
             submission=submission,
             prompt=submission.slot.item.prompt,
             shown=answers.of_payload(submission.payload, submission.slot, criteria, norms),
-            stands=submission.slot_id in standing,
+            stands=standing.get(submission.slot_id, ""),
         )
         for submission in submissions
     ]

@@ -12,9 +12,9 @@ from django.views.decorators.http import require_GET
 
 from annotate.access import LEAD, SignedInRequest, get_project
 from annotate.models import Completion, Generation, Judgement, Project, RewardModel, Run, Slot, Snapshot, Split
-from annotate.services.evaluations import PLANNED_BY_ITSELF
 from annotate.templatetags.hone import duration
 from annotate.views.background import Shown, at_work
+from annotate.views.launch import terms_of
 from annotate.views.reward_settings import SETTINGS, losses
 
 RUNS_SHOWN = 8
@@ -64,9 +64,10 @@ def project(request: SignedInRequest, slug: str) -> HttpResponse:
     project = get_project(request, slug)
     if request.role != LEAD:
         return redirect("rate", slug=slug)
+    loop = loop_of(project)
     context = {
         "project": project,
-        "loop": loop_of(project),
+        "loop": loop,
         "generations": project.generations.select_related("parent", "run")
         .annotate(answers=Count("completions"))
         .order_by("-number"),
@@ -76,7 +77,7 @@ def project(request: SignedInRequest, slug: str) -> HttpResponse:
         "losses": losses(),
         "reward_settings": SETTINGS,
         "splits": Split.choices,
-        "planned_by_itself": PLANNED_BY_ITSELF,
+        **(terms_of(loop.newest) if loop.newest and loop.newest.parent_id else {}),
         "tab": "project",
     }
     return render(request, "project/page.html", context)

@@ -14,8 +14,9 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods
 
 from annotate.access import LEAD, SignedInRequest, get_project, get_prompt
-from annotate.models import Judgement, Project, Slot, Split, Submission
+from annotate.models import Evaluation, Judgement, Project, Slot, Split, Submission
 from annotate.services import Refused
+from annotate.services.comparison import hidden_from
 from annotate.services.prompts import BadLines, PromptRow, add_prompts, read_file, read_pasted
 from annotate.views.asked import asked
 from annotate.views.paging import page_of
@@ -51,15 +52,15 @@ def prompts(request: SignedInRequest, slug: str) -> HttpResponse:
 def prompt(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """A prompt with every answer to it and every judgement of them."""
     prompt = get_prompt(request, slug, pk)
+    late = Submission.objects.filter(slot__item__prompt=prompt, outcome=Submission.Outcome.LATE)
+    hidden = hidden_from(request.user, Evaluation.objects.filter(items__prompt=prompt))
     completions = prompt.completions.select_related("generation", "edit_of").prefetch_related("signals__reward_model")
     context = {
         "project": prompt.project,
         "prompt": prompt,
         "page": page_of(request, completions.order_by(F("generation__number").asc(nulls_last=True), "sample", "pk")),
         "judgements": Judgement.objects.filter(item__prompt=prompt).select_related("rater", "slot"),
-        "late": Submission.objects.filter(slot__item__prompt=prompt, outcome=Submission.Outcome.LATE).select_related(
-            "rater"
-        ),
+        "late": late.exclude(slot__item__evaluation__in=hidden).select_related("rater"),
         "open_slots": Slot.objects.filter(item__prompt=prompt).exclude(state=Slot.State.DONE).count(),
         "tab": "prompts",
     }

@@ -17,7 +17,7 @@ from annotate import handles
 from annotate.access import SignedInRequest, get_project, get_slot
 from annotate.models import Criterion, Judgement, Project, Prompt, Purpose, Slot, User
 from annotate.prepared import Prepared
-from annotate.services import Conflict, Refused, claiming, drafts, judging, offers, qualification
+from annotate.services import Conflict, Refused, claiming, comparison, drafts, judging, offers, qualification
 from annotate.services.payload import MAX_EDIT, MAX_QUOTE, MAX_RATIONALE, current_norms, plain_text
 from annotate.services.standing import standing
 from annotate.views import answers, qualify
@@ -81,11 +81,14 @@ def page(request: SignedInRequest, slug: str) -> HttpResponse:
 @require_GET
 @never_cache
 def change(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
-    """The rating page with an answer of the viewer's own, open for changes while its key has not been shown."""
+    """The rating page with an answer of the viewer's own, open for changes as long as it does not stand."""
     slot = get_slot(request, slug, pk)
     get_object_or_404(Judgement, slot=slot, rater=request.user)
     if qualify.revealed(slot, request.user):
         messages.info(request, _("You have seen the right answer to this item: what you said of it stands."))
+        return redirect("mine", slug=slug)
+    if comparison.final_slots([slot]):
+        messages.info(request, comparison.why_final())
         return redirect("mine", slug=slug)
     return _page(request, slot.project, slot)
 
@@ -136,6 +139,9 @@ def last_answer(request: SignedInRequest, slug: str) -> HttpResponse:
     check = qualify.revealed(judgement.slot, request.user)
     if check is not None:
         return render(request, "rate/feedback.html", qualify.feedback_piece(check, request.user, project))
+    if comparison.final_slots([judgement.slot]):
+        context = {"project": project, "slot": judgement.slot, "why": comparison.why_final(), "data": {}}
+        return render(request, "rate/stands.html", context)
     return render(request, "rate/item.html", _piece(request.user, project, judgement.slot))
 
 

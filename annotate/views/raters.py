@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.http import HttpResponse
@@ -95,14 +96,31 @@ def raters(request: SignedInRequest, slug: str) -> HttpResponse:
     return render(request, "quality/raters.html", context)
 
 
-def own_row(user: User, project: Project) -> Row | None:
-    """How a rater fares under the newest instructions that they judged under; None where nothing is known yet."""
+@dataclass(frozen=True)
+class OwnRow:
+    """A rater's own figures beside others."""
+
+    row: Row | None
+    """None while a task has still to take them."""
+    version: str
+    """Of the instructions that had to be read, under which they judged; "0" where there is none."""
+    at: datetime | None
+    """When they were taken; None for just now."""
+
+
+def own_row(user: User, project: Project) -> OwnRow | None:
+    """How a rater fares under the newest instructions that they judged under; None where there is nothing to say."""
     taken = aggregates.of(project, Aggregate.Name.RATERS)
-    of_kind = taken.data.get(user.kind) if taken else None
+    if taken is None:
+        return OwnRow(None, "0", None)
+    of_kind = taken.data.get(user.kind)
     if of_kind is None:
         return None
     theirs = {v: found for v, found in of_kind["versions"].items() if str(user.pk) in found["raters"]}
-    return _row(user, theirs[_version(theirs)]["raters"][str(user.pk)]) if theirs else None
+    if not theirs:
+        return None
+    version = _version(theirs)
+    return OwnRow(_row(user, theirs[version]["raters"][str(user.pk)]), version, taken.at)
 
 
 def _version(versions: Mapping[str, Any], chosen: str = "") -> str:

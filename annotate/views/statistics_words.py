@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from annotate.models import User
 from annotate.services.gate import Verdict
 from annotate.stats.estimate import Estimate, Reason, Undefined
 
@@ -26,13 +27,13 @@ REASONS: dict[Reason, Promise] = {
 """Why a statistic is undefined."""
 
 MEASURES = {
-    "reward": _("the reward does not rise"),
+    "reward": _("the reward is not shown to rise"),
     "kl": _("the KL is over its budget"),
     "length": _("the length is out of bounds"),
     "end_rate": _("fewer answers end"),
     "disagreement": _("the reward models drift apart"),
 }
-"""What is wrong with a measure that is out of bounds."""
+"""What is wrong with a measure that has not passed."""
 
 VERDICTS: dict[Verdict, Promise] = {
     Verdict.NOT_PLANNED: _("No comparison by raters is planned yet: evaluate the generation to draw its test prompts."),
@@ -42,6 +43,30 @@ VERDICTS: dict[Verdict, Promise] = {
     Verdict.UNDECIDED: _("The raters cannot tell it from its parent on so many prompts."),
     Verdict.SHORT: _("It ended short: too few of the planned prompts could be judged for a verdict."),
 }
+
+KINDS: dict[str, Promise] = {
+    User.Kind.HUMAN: _("People"),
+    User.Kind.SIMULATED: _("Simulated rater"),
+    User.Kind.AI: _("AI judge"),
+}
+"""Whose verdict it is."""
+
+VERDICTS_OF_PROGRAMS: dict[Verdict, Promise] = {
+    Verdict.BETTER: _("It is preferred to its parent; no person's judgement is in this."),
+    Verdict.WORSE: _("Its parent is preferred; no person's judgement is in this."),
+    Verdict.UNDECIDED: _("It cannot be told from its parent on so many prompts; no person's judgement is in this."),
+}
+"""What a program says where people would say it in other words."""
+
+IN_SHORT: dict[str, Promise] = {
+    Verdict.NOT_PLANNED: _("no comparison was planned"),
+    Verdict.TOO_EARLY: _("too early to say"),
+    Verdict.BETTER: _("better than its parent"),
+    Verdict.WORSE: _("worse than its parent"),
+    Verdict.UNDECIDED: _("undecided"),
+    Verdict.SHORT: _("ended short"),
+}
+"""Verdicts as they stand in a list."""
 
 METRICS = {
     "exact match": (
@@ -54,6 +79,15 @@ METRICS = {
     "BLEU": ("BLEU", _("Overlap of runs of words with the references, from 0 to 100.")),
 }
 """Metrics against reference answers: name and meaning."""
+
+
+def verdict_words(verdict: Verdict, kind: str) -> str:
+    """A verdict in a sentence that begins with whose it is.
+
+    :param kind: of the raters who judged.
+    """
+    by_program = VERDICTS_OF_PROGRAMS.get(verdict) if kind != User.Kind.HUMAN else None
+    return f"{KINDS[kind]}: {by_program or VERDICTS[verdict]}"
 
 
 def why(found: Estimate | Undefined) -> str:

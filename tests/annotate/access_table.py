@@ -47,6 +47,7 @@ TABLE: dict[tuple[str, str], tuple[int, int, int, int, int]] = {
     ("project", "GET"): (IN, 404, 302, 200, 200),
     ("loop", "GET"): (IN, 404, 403, 200, 200),
     ("launch", "POST"): (IN, 404, 403, 302, 302),
+    ("evaluation_terms", "GET"): (IN, 404, 403, 200, 200),
     ("improve", "GET"): (IN, 404, 403, 200, 200),
     ("improve", "POST"): (IN, 404, 403, 422, 422),
     ("take_snapshot", "POST"): (IN, 404, 403, 302, 302),

@@ -29,7 +29,7 @@ class Compared:
         assert found is not None
         return found
 
-    def draw(self, number: int | None, *, leads_rate: bool = False, seed: int = 0) -> int:
+    def draw(self, number: int | None, *, leads_rate: bool | None = False, seed: int = 0) -> int:
         """Plan, and draw as many prompts as the plan says."""
         drawn = plan(newer=self.newer, number=number, leads_rate=leads_rate, actor=self.stage.alice)
         older = self.newer.parent
@@ -51,12 +51,12 @@ class Compared:
         assert slot.item.evaluation_id is not None
         return self.answer(slot, rater, outcome)
 
-    def answer(self, slot: Slot, rater: User, outcome: float) -> Judgement:
-        """Judge one slot."""
+    def answer(self, slot: Slot, rater: User, outcome: float, version: int | None = None) -> Judgement:
+        """Judge one slot, or change the version of a judgement that is there."""
         places = {True: 1 if outcome >= 0.5 else 2, False: 1 if outcome <= 0.5 else 2}
         answers = Completion.objects.filter(items=slot.item)
         raw = {"ranks": {str(c.pk): places[c.generation_id == self.newer.pk] for c in answers}}
-        judgement = submit(user=rater, slot=slot, uuid=uuid.uuid4(), raw=raw).judgement
+        judgement = submit(user=rater, slot=slot, uuid=uuid.uuid4(), raw=raw, version=version).judgement
         assert judgement is not None
         return judgement
 

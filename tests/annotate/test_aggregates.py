@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
 
-from annotate.models import Aggregate, Run
+from annotate.models import Aggregate, Run, User
 from annotate.services import aggregates
 from annotate.services.claiming import claim, skip
 from annotate.tasks import count
@@ -74,6 +74,22 @@ def test_a_page_of_a_large_project_waits_for_the_task_and_shows_itself(
     html = client.get(address).content.decode()
     assert "As of " in html
     assert "being put together" not in html
+
+
+def test_a_rater_s_own_figures_wait_for_the_task_and_then_have_its_time(large: Compared, client: Client) -> None:
+    address = reverse("mine", args=["garden"])
+
+    def seen_by(user: User) -> str:
+        client.force_login(user)
+        return client.get(address).content.decode()
+
+    assert "is put together in the background" in seen_by(large.stage.bob)
+    assert "Beside others" not in seen_by(large.stage.alice)  # who has judged nothing
+    count()
+    html = seen_by(large.stage.bob)
+    assert "is put together in the background" not in html
+    assert "instructions version 1 · As of " in html
+    assert "Beside others" not in seen_by(large.stage.alice)
 
 
 def test_they_stay_until_something_comes_and_their_rest_is_over(large: Compared) -> None:

@@ -1,112 +1,26 @@
-"""Planned blind comparisons: what is fixed before the first outcome, who judges, and what is in."""
+"""Blind comparisons: what is in, who may see it, what is final, and the verdict."""
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
-from annotate.models import AuditEvent, Evaluation, Generation, Membership, Purpose, Slot, User
+from annotate.models import Evaluation, Judgement, Membership, Purpose, Slot, User
 from annotate.services import Refused
 from annotate.services.claiming import claim, skip
-from annotate.services.comparison import Comparison, Pair, compare, may_see
+from annotate.services.comparison import Comparison, Pair, compare, final_slots, may_see
 from annotate.services.gate import Verdict, verdict_of
 from annotate.services.guidelines import mark_read, publish
-from annotate.services.offers import choose_project, why_none
+from annotate.services.judging import submit
 from annotate.services.ondemand import new_slot
 from annotate.services.simulate import judge_everything
 from annotate.stats.estimate import Reason, Undefined
 from annotate.stats.sequences import betting_sequence
-from tests.annotate.compared import Compared, compared, unplanned
+from tests.annotate.compared import Compared, compared
 from tests.annotate.factory import collect_items
-from tests.annotate.keyed import member
-
-
-def prompts_of(made: Compared) -> list[int]:
-    return list(made.evaluation.items.order_by("pk").values_list("prompt", flat=True))
-
-
-@pytest.mark.django_db
-class TestPlanning:
-    def test_number_people_and_instructions_are_stored_before_anything_is_judged(self) -> None:
-        made = compared(number=3)
-        evaluation = made.evaluation
-        assert evaluation.planned == evaluation.items.count() == 3
-        assert [row.rater for row in evaluation.pool.all()] == [made.stage.bob]
-        assert evaluation.guideline == made.stage.project.guidelines.get()
-        event = AuditEvent.objects.get(action="planned")
-        assert (event.actor, event.data) == (made.stage.alice, {"planned": 3, "raters": ["bob"]})
-
-    @pytest.mark.parametrize(
-        ("leads_rate", "roles", "pool"),
-        [
-            (False, ["lead", "rater"], {"bob"}),
-            (True, ["lead", "rater"], {"alice", "bob"}),
-            (False, ["lead"], {"alice"}),
-        ],
-    )
-    def test_leads_are_in_the_pool_where_they_rate_or_nobody_else_does(
-        self, leads_rate: bool, roles: list[str], pool: set[str]
-    ) -> None:
-        made = unplanned()
-        Membership.objects.exclude(role__in=roles).delete()
-        made.draw(1, leads_rate=leads_rate)
-        assert {row.rater.username for row in made.evaluation.pool.all()} == pool
-
-    def test_prompts_are_drawn_at_random_by_the_seed(self) -> None:
-        made = unplanned(prompts=60)
-        made.draw(10, seed=1)
-        drawn = prompts_of(made)
-        assert drawn != sorted(drawn)
-        assert set(drawn) < set(made.stage.project.prompts.filter(split="test").values_list("pk", flat=True))
-
-    def test_the_number_can_be_changed_until_something_is_judged_and_then_stays_while_more_is_drawn(self) -> None:
-        made = compared(number=1)
-        made.draw(2)
-        assert made.evaluation.planned == 3
-        made.judge(made.stage.bob)
-        made.draw(1)
-        assert (made.evaluation.planned, made.evaluation.items.count()) == (3, 4)
-
-    def test_no_more_prompts_are_planned_than_there_are(self) -> None:
-        made = unplanned()
-        with pytest.raises(Refused, match="Only 4 test prompts are left"):
-            made.draw(5)
-        assert (made.draw(None), made.evaluation.planned) == (4, 4)
-        assert made.draw(None) == 0
-
-    def test_a_pair_has_no_more_slots_than_the_pool_has_people(self) -> None:
-        made = compared(overlap=3)
-        assert Slot.objects.filter(item__evaluation=made.evaluation).count() == 3
-
-    def test_who_is_not_in_the_pool_gets_none_of_the_pairs(self) -> None:
-        made = compared()
-        collect_items(made.stage)
-        dora = member(made.stage, "dora")
-        slot = claim(user=dora, project=made.stage.project)
-        assert slot is not None
-        assert slot.purpose == Purpose.COLLECT
-        pair = claim(user=made.stage.bob, project=made.stage.project)
-        assert pair is not None
-        assert pair.purpose == Purpose.EVALUATE
-
-    @pytest.mark.parametrize("random_share", [0, 1])
-    def test_who_is_not_in_the_pool_is_told_that_what_is_left_is_for_others(self, random_share: int) -> None:
-        made = compared()
-        project = made.stage.project
-        project.random_share = random_share
-        dora = member(made.stage, "dora")
-        assert choose_project(user=dora, projects=[project]) is None
-        assert choose_project(user=made.stage.bob, projects=[project]) == project
-        claim(user=made.stage.bob, project=project)
-        claim(user=made.stage.bob, project=project, ahead=True)
-        assert claim(user=dora, project=project) is None
-        assert "other people were chosen" in why_none(user=dora, project=project)
-
-    def test_what_is_left_of_a_comparison_that_is_decided_is_for_everybody(self) -> None:
-        made = compared()
-        Generation.objects.filter(pk=made.newer.pk).update(state=Generation.State.REJECTED)
-        assert claim(user=member(made.stage, "dora"), project=made.stage.project) is not None
 
 
 @pytest.mark.django_db
@@ -210,6 +124,67 @@ class TestWhatIsIn:
         found = compare(made.evaluation)
         assert (found.outcomes, found.passed_over) == ([], 2)
         assert may_see(evaluation=made.evaluation, user=made.stage.alice)
+
+
+@pytest.mark.django_db
+class TestWhatWasSaidIsFinal:
+    def again(self, made: Compared, judgement: Judgement, outcome: float) -> None:
+        """Say something else of a pair that was judged."""
+        made.answer(judgement.slot, judgement.rater, outcome, version=judgement.version)
+
+    def test_an_answer_can_be_changed_until_the_planned_number_is_in(self) -> None:
+        made = compared(number=2)
+        first = made.judge(made.stage.bob, 1.0)
+        self.again(made, first, 0.0)
+        second = made.judge(made.stage.bob, 1.0)
+        assert compare(made.evaluation).outcomes == [0.0, 1.0]
+        for judgement in Judgement.objects.filter(pk__in=[first.pk, second.pk]):
+            with pytest.raises(Refused, match="The planned number of this comparison is in"):
+                self.again(made, judgement, 0.5)
+        assert compare(made.evaluation).outcomes == [0.0, 1.0]
+
+    def test_sending_the_same_answer_again_is_no_change_of_it(self) -> None:
+        made = compared(number=1)
+        slot = claim(user=made.stage.bob, project=made.stage.project)
+        assert slot is not None
+        sent: dict[str, Any] = {"user": made.stage.bob, "slot": slot, "uuid": uuid.uuid4(), "raw": {"both_bad": True}}
+        submit(**sent)
+        assert compare(made.evaluation).is_complete
+        assert submit(**sent).replay
+
+    def test_an_answer_to_a_prompt_that_was_drawn_later_is_final_as_soon_as_it_is_given(self) -> None:
+        made = compared(number=1)
+        made.judge(made.stage.bob)
+        made.draw(2)
+        later = made.judge(made.stage.bob)
+        assert not compare(made.evaluation).is_over
+        with pytest.raises(Refused, match="what you said stands"):
+            self.again(made, later, 0.0)
+
+    def test_somebody_who_comes_back_to_the_project_opens_nothing_again(self) -> None:
+        made = compared(number=1, overlap=2, leads_rate=True)
+        judgement = made.judge(made.stage.bob)
+        membership = Membership.objects.get(user=made.stage.alice)
+        membership.delete()
+        assert compare(made.evaluation).is_complete
+        membership.save(force_insert=True)
+        assert verdict_of(compare(made.evaluation)) == Verdict.TOO_EARLY
+        with pytest.raises(Refused, match="what you said stands"):
+            self.again(made, judgement, 0.0)
+        made.judge(made.stage.alice, 0.0)
+        assert compare(made.evaluation).outcomes == [0.5]
+
+    def test_other_answers_of_the_rater_stay_open(self) -> None:
+        made = compared(number=1)
+        collect_items(made.stage)
+        made.judge(made.stage.bob)
+        slot = claim(user=made.stage.bob, project=made.stage.project)
+        assert slot is not None
+        collected = submit(user=made.stage.bob, slot=slot, uuid=uuid.uuid4(), raw={"both_bad": True}).judgement
+        assert final_slots(list(Slot.objects.filter(state="done"))) == {made.evaluation.items.get().slots.get().pk}
+        assert collected is not None
+        raw = {"both_bad": True, "rationale": "None of them helps."}
+        submit(user=made.stage.bob, slot=slot, uuid=uuid.uuid4(), raw=raw, version=1)
 
 
 def of(

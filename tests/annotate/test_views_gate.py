@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 
 import numpy as np
 import pytest
@@ -10,10 +11,19 @@ from django.test import Client
 from django.urls import reverse
 from scipy import stats
 
-from annotate.models import AuditEvent, Completion, Generation, Judgement, RewardModel, Signal, Snapshot
+from annotate.models import (
+    AuditEvent,
+    Completion,
+    Generation,
+    Judgement,
+    Membership,
+    RewardModel,
+    Signal,
+    Snapshot,
+)
 from annotate.services import alone, gate, promotion
-from annotate.services.claiming import claim
 from annotate.services.guidelines import mark_read, publish
+from annotate.services.measure import outcome_of
 from annotate.services.scorers import scorers, unused_seed
 from annotate.services.simulate import judge_everything
 from annotate.services.snapshots import create_snapshot
@@ -91,15 +101,47 @@ def test_a_lead_who_does_not_judge_sees_bounds_at_every_look(client: Client) -> 
     assert "They prefer it on 100.0% of 1 test prompt " in html
 
 
-def test_the_progress_that_is_polled_asks_for_the_whole_page_once_the_planned_number_is_in(client: Client) -> None:
+def polled(html: str) -> str:
+    """The address that a page or a piece of it asks again; empty where it does not."""
+    found = re.search(r'id="gate-progress"[^>]*hx-get="([^"]*)"', html)
+    return unescape(found[1]) if found else ""
+
+
+def test_the_whole_page_is_asked_for_when_the_planned_number_is_in_and_when_all_is(client: Client) -> None:
     made = compared(number=1)
-    client.force_login(made.stage.alice)
-    address = reverse("gate_live", args=["garden", 1])
+    address = polled(show(client, made))
     assert "HX-Refresh" not in client.get(address)
     made.judge(made.stage.bob)
-    response = client.get(address)
+    made.draw(1)
+    assert client.get(address)["HX-Refresh"] == "true"
+    complete = polled(show(client, made))
+    assert "HX-Refresh" not in client.get(complete)
+    assert polled(client.get(complete).content.decode()) == complete
+    made.judge(made.stage.bob)
+    response = client.get(complete)
     assert response["HX-Refresh"] == "true"
-    assert "hx-get" not in response.content.decode()
+    assert polled(response.content.decode()) == polled(show(client, made)) == ""
+
+
+def test_the_progress_of_programs_that_is_polled_is_theirs_and_asks_for_no_page_again_and_again(
+    client: Client,
+) -> None:
+    made = unplanned(overlap=2)
+    member(made.stage, "dora")
+    made.draw(2)
+    for _n in range(2):
+        made.judge(made.stage.bob)
+    Membership.objects.filter(user__username="dora").delete()
+    assert polled(show(client, made)) == ""
+    html = show(client, made, kind="simulated")
+    assert "0 of 2 planned prompts" in html
+    again = client.get(polled(html))
+    assert "HX-Refresh" not in again
+    assert "0 of 2 planned prompts" in again.content.decode()
+    assert polled(again.content.decode()) == polled(html)
+    judge_everything(project=made.stage.project, seed=1)
+    assert client.get(polled(html))["HX-Refresh"] == "true"
+    assert polled(show(client, made, kind="simulated")) == ""
 
 
 def test_what_there_is_not_is_explained(client: Client) -> None:
@@ -111,13 +153,6 @@ def test_what_there_is_not_is_explained(client: Client) -> None:
     assert "Only one reward model scored these answers" in show(client, made)
     made.draw(None)
     assert "No prompt is in yet from these raters." in show(client, made)
-
-
-def test_a_program_s_result_on_the_same_pairs_is_hidden_too(client: Client) -> None:
-    made = compared(number=2, leads_rate=True)
-    claim(user=made.stage.bob, project=made.stage.project)  # who is still at work on one of them
-    assert judge_everything(project=made.stage.project, seed=1) == 1
-    assert "The result is hidden from you" in show(client, made, kind="simulated")
 
 
 def test_only_answers_of_one_evaluation_are_held_against_each_other() -> None:
@@ -159,7 +194,7 @@ def test_all_ties_are_explained(client: Client) -> None:
     html = show(client, made)
     assert "They prefer it on 50.0% of 3 test prompts" in html
     assert "All comparisons are ties." in html
-    assert "The raters cannot tell it from its parent" in html
+    assert "People: The raters cannot tell it from its parent" in html
 
 
 def test_the_base_model_has_no_report(client: Client) -> None:
@@ -177,7 +212,11 @@ def test_programs_are_shown_apart_on_demand(client: Client) -> None:
 def test_where_no_person_has_compared_the_report_begins_with_who_has(client: Client) -> None:
     made = compared(number=1)
     judge_everything(project=made.stage.project, seed=1)
-    assert "of 1 test prompt" in show(client, made)
+    html = show(client, made)
+    assert re.search(r"Simulated rater: It [^.]*; no person(&#x27;|')s judgement is in this\.", html)
+    assert re.search(r"It is preferred on [\d.]+% of 1 test prompt ", html)
+    assert "They prefer it" not in html
+    assert "the taste of one person" not in html
     assert "No prompt is in yet from these raters." in show(client, made, kind="human")
 
 
@@ -191,6 +230,20 @@ def test_the_reward_s_change_is_paired_by_prompt(client: Client) -> None:
     assert found.change.interval == pytest.approx([expected.low, expected.high], abs=1e-9)
     assert found.passed
     assert ">0.8125" in show(client, made)
+
+
+def test_a_reward_whose_interval_leaves_open_whether_it_rises_is_not_said_to_fall(client: Client) -> None:
+    made = unplanned()
+    reward_model(made, 1, {0: [0, 0, 0, 0], 1: [0.8, 0.8, -0.2, 0.2]})
+    found = gate.report(made.newer).reward
+    assert found.change.value == pytest.approx(0.4)
+    assert found.change.low is not None
+    assert found.change.low < 0
+    html = show(client, made)
+    assert "But look at this: the reward is not shown to rise." in html
+    row = html[html.index(">Reward<p") : html.index("Disagreement of reward models")]
+    assert ">not shown to rise<" in row
+    assert "out of bounds" not in row
 
 
 def test_a_rise_that_is_the_same_on_every_prompt_is_not_known_to_be_one_of_others(client: Client) -> None:
@@ -262,6 +315,19 @@ def test_a_decision_keeps_what_was_known_when_it_was_taken_and_can_be_taken_back
     assert [event.action for event in events] == ["promoted", "rejected", "promoted"]
     known = events[0].data["evidence"]
     assert (known["verdict"], known["win_rate"], known["prompts"], known["planned"]) == ("too early", 1.0, 1, 2)
+
+
+def test_a_decision_keeps_apart_what_people_and_what_programs_said() -> None:
+    made = compared(number=2)
+    made.judge(made.stage.bob, 0.0)
+    judge_everything(project=made.stage.project, seed=1)
+    simulated = Judgement.objects.get(rater__kind="simulated")
+    promotion.promote(generation=made.newer, actor=made.stage.alice)
+    known = AuditEvent.objects.get(action="promoted").data["evidence"]
+    assert (known["verdict"], known["win_rate"], known["prompts"], known["planned"]) == ("ended short", 0.0, 1, 2)
+    outcome = outcome_of(simulated.revisions.get(), made.newer.pk)
+    expected = {"verdict": "ended short", "win_rate": outcome, "bounds": [0.0, 1.0], "prompts": 1}
+    assert known["programs"] == {"simulated": expected}
 
 
 def test_evaluating_plans_as_many_prompts_as_the_form_says(client: Client) -> None:

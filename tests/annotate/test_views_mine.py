@@ -13,6 +13,7 @@ from annotate.handles import handle
 from annotate.models import Completion, Norm, NormVersion, Prompt, Slot
 from annotate.services.claiming import claim, shown_order
 from annotate.services.judging import submit
+from tests.annotate.compared import compared
 from tests.annotate.factory import World, collect_items, world
 from tests.annotate.keyed import RIGHT, answer_next, checked, make_key, member
 
@@ -157,3 +158,25 @@ def test_an_empty_list_says_what_will_be_there(bob: Client) -> None:
     assert "Every answer that you submit is kept here" in bob.get(reverse("mine", args=["garden"])).content.decode()
     html = bob.get(reverse("mine", args=["garden"]), {"q": "x"}).content.decode()
     assert "No answer of yours fits" in html
+
+
+def test_an_answer_of_a_comparison_whose_planned_number_is_in_is_shown_as_locked(client: Client) -> None:
+    made = compared(number=2)
+    client.force_login(made.stage.bob)
+    judgement = made.judge(made.stage.bob)
+    change = reverse("change", args=["garden", judgement.slot_id])
+    assert change in client.get(reverse("mine", args=["garden"])).content.decode()
+    assert client.get(change).status_code == 200
+    made.judge(made.stage.bob)
+    html = client.get(reverse("mine", args=["garden"])).content.decode()
+    assert (html.count("what you said stands"), html.count('class="tag">stands<')) == (2, 2)
+    assert change not in html
+    assert "what you said stands" in client.get(change, follow=True).content.decode()
+    last = client.get(reverse("last_answer", args=["garden"])).content.decode()
+    assert "Your last answer stands" in last
+    assert "data-item" not in last
+    answer = {"ranks": {"A": 1, "B": 2}}
+    body = {"uuid": str(uuid.uuid4()), "version": 1, "answer": answer, "ahead": None}
+    sent = client.post(reverse("submit", args=["garden", judgement.slot_id]), body, content_type="application/json")
+    assert sent.status_code == 400
+    assert "what you said stands" in sent.json()["error"]

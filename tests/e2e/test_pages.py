@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.annotate.access_table import TABLE, Stage
+from tests.annotate.compared import compared
 from tests.annotate.factory import world
 from tests.annotate.lineage import Turn, turn
 from tests.e2e.conftest import sign_in
@@ -15,6 +16,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 PIECES = {
     *("next_item", "item_ahead", "last_answer", "reading", "feedback", "change", "run_live", "run_series", "loop"),
     *("export", "import_live", "background_task_live", "snapshot_card", "archive_file", "run_scores", "gate_live"),
+    "evaluation_terms",
 }
 SENT_ON = {"login", "admin_sign_in", "admin_password"}
 
@@ -40,6 +42,24 @@ def test_every_page_fits_the_window_and_breaks_no_rule_of_the_browser(
         page.goto(live_server.url + stage.address(name))
         expect(page.locator("main")).to_be_visible()
         assert overflow(page) <= 0, name
+    assert complaints == []
+
+
+def test_the_gate_draws_its_sequence_of_looks(page: Page, live_server, transactional_db, complaints: list[str]) -> None:
+    made = compared(number=4)
+    for outcome in (1.0, 0.5, 1.0, 1.0):
+        made.judge(made.stage.bob, outcome)
+    sign_in(page, live_server.url, made.stage.alice)
+    page.set_viewport_size({"width": 360, "height": 900})
+    page.goto(f"{live_server.url}/p/garden/generations/1/gate")
+    chart = page.locator("[data-sequence] canvas")
+    expect(chart).to_be_visible()
+    drawn = "canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(Boolean)"
+    assert chart.evaluate(drawn)
+    assert overflow(page) <= 0
+    page.set_viewport_size({"width": 1440, "height": 900})
+    expect(page.locator("#verdict")).to_contain_text("87.5% of 4 test prompts")
+    page.wait_for_function("document.querySelector('[data-sequence] canvas').getBoundingClientRect().width > 400")
     assert complaints == []
 
 

@@ -43,6 +43,8 @@ class Command(ServiceCommand):
         parser.add_argument(
             "--set", action="append", default=[], metavar="NAME=VALUE", help="any other field of the job, as JSON"
         )
+        parser.add_argument("--planned", type=int, metavar="N", help="test prompts that raters compare afterwards")
+        parser.add_argument("--leads-rate", action="store_true", help="leads compare afterwards, too")
         parser.add_argument("--seed", type=int, default=0)
 
     def perform(self, *, project: str, method: str, **options: Any) -> None:
@@ -58,6 +60,8 @@ class Command(ServiceCommand):
             minutes=options["minutes"],
             from_base=options["from_base"],
             sources=options["source"] or SOURCES,
+            planned=options["planned"],
+            leads_rate=options["leads_rate"],
             settings={name: value for name, value in named.items() if value is not None} | _settings(options["set"]),
         )
         run = launch_improve(
