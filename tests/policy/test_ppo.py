@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import replace
 
@@ -16,9 +17,11 @@ from policy.engines.base import start_engine
 from policy.engines.transformers import TransformersEngine
 from policy.ppo import improve, is_out_of_time
 from policy.rollout import TokenPrompt, prompts_of_update
+from policy.state import Checkpoint
 from rewardmodel import rundir
 from rewardmodel.chat import prompt_ids
 from rewardmodel.contract import JobError
+from rewardmodel.publish import is_disk_full
 from rewardmodel.rundir import Stopped, checkpoints, open_run, step_of
 from tests.policy.conftest import make_tokenizer, progress_of
 
@@ -206,6 +209,28 @@ def test_however_training_ends_its_last_good_policy_is_in_a_checkpoint(tiny_mode
     run_ppo(tmp_path / "done", tiny_model, replace(job, updates=2))
     for name in ("stopped", "failed", "done"):
         assert max(map(step_of, checkpoints(tmp_path / name))) == 2
+
+
+def test_a_disk_that_fills_at_a_checkpoint_leaves_the_one_before_from_which_the_run_goes_on(
+    tiny_model, tmp_path, monkeypatch
+):
+    save = Checkpoint.save
+
+    def fills_at_the_second(self, folder):
+        save(self, folder)
+        if len(self.history) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(rundir, "CHECKPOINT_SHARE", 1.0)
+        full.setattr(Checkpoint, "save", fills_at_the_second)
+        with pytest.raises(OSError, match="No space left on device") as problem:
+            run_ppo(tmp_path / "run", tiny_model, replace(JOB, updates=3))
+    assert is_disk_full(problem.value)
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-1"]
+    assert not list((tmp_path / "run").glob("attempt-*/policy-*"))
+    resumed = run_ppo(tmp_path / "run", tiny_model, replace(JOB, updates=3), attempt=2)
+    assert same(resumed, run_ppo(tmp_path / "straight", tiny_model, replace(JOB, updates=3)))
 
 
 def test_no_update_begins_that_would_end_too_late(tiny_model, tmp_path):
