@@ -139,7 +139,9 @@ def _lines(project: Project, events: Iterable[AuditEvent], viewer: User) -> list
     events = list(events)
     keys = [event.object_id for event in events if event.object_type == "generation"]
     generations = dict(Generation.objects.filter(project=project, pk__in=keys).values_list("pk", "number"))
-    hidden = {str(each.newer_id) for each in hidden_from(viewer, Evaluation.objects.filter(newer__in=keys))}
+    hidden = {
+        str(each.newer_id) for each in hidden_from(viewer, Evaluation.objects.filter(newer__in=list(generations)))
+    }
     return [
         Line(
             event,

@@ -149,7 +149,7 @@ class TestPlanning:
 
     def test_what_was_asked_for_with_the_generation_is_planned_where_nobody_says_otherwise(self) -> None:
         made = unplanned()
-        Run.objects.filter(pk=made.newer.run_id).update(selection={"planned": 2, "leads_rate": True})
+        Run.objects.filter(made_generation=made.newer).update(selection={"planned": 2, "leads_rate": True})
         made.newer.refresh_from_db()
         assert made.draw(None, leads_rate=None) == 2
         assert (made.evaluation.planned, made.evaluation.pool.count()) == (2, 2)

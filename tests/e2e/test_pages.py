@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
+from annotate.models import Generation
 from tests.annotate.access_table import TABLE, Stage
 from tests.annotate.compared import compared
 from tests.annotate.factory import world
@@ -60,6 +61,24 @@ def test_the_gate_draws_its_sequence_of_looks(page: Page, live_server, transacti
     page.set_viewport_size({"width": 1440, "height": 900})
     expect(page.locator("#verdict")).to_contain_text("87.5% of 4 test prompts")
     page.wait_for_function("document.querySelector('[data-sequence] canvas').getBoundingClientRect().width > 400")
+    assert complaints == []
+
+
+def test_the_form_that_evaluates_says_what_can_be_stated_of_the_chosen_generation(
+    page: Page, live_server, transactional_db, complaints: list[str]
+) -> None:
+    made = compared(number=3)
+    made.judge(made.stage.bob)
+    fields = {"parent": made.newer, "weights_path": made.newer.weights_path}
+    Generation.objects.create(project=made.stage.project, number=2, **fields)
+    sign_in(page, live_server.url, made.stage.alice)
+    page.goto(f"{live_server.url}/p/garden/")
+    page.locator("#loop-evaluate").click()
+    dialog = page.get_by_role("dialog", name="Evaluate a generation")
+    expect(dialog.get_by_label("Test prompts to compare")).to_be_visible()
+    dialog.get_by_label("Generation").select_option("1")
+    expect(dialog.get_by_label("More test prompts to draw")).to_be_visible()
+    expect(dialog).to_contain_text("Raters, as stated: bob")
     assert complaints == []
 
 
