@@ -98,7 +98,7 @@ def test_a_reward_model_shows_test_beside_dev_and_how_it_was_trained(alice: Clie
     measured = rows(show(alice, left, "reward_model", 1))
     assert measured["Accuracy"] == ["81.2%  75.0% – 87.5% ", "93.8%"]
     assert measured["Length alone"] == ["56.2%", "–"]
-    assert (measured["Steps"], measured["Best step"], measured["Mean of raw scores"]) == (["24"], ["18"], ["-0.25"])
+    assert (measured["Steps"], measured["Best step"], measured["Mean of raw scores"]) == (["24"], ["18"], ["−0.25"])
 
 
 def test_a_reward_model_shows_its_accuracy_beside_length_alone(alice: Client, left: Turn) -> None:
