@@ -77,12 +77,14 @@ class Comparison:
         return betting_sequence(self.outcomes, planned=self.evaluation.planned)
 
     def win_rate(self) -> Estimate | Undefined:
-        """The mean over prompts with its bounds."""
+        """The mean over prompts with its bounds; without them where the outcomes drift, so that no win-rate fits."""
         n = len(self.outcomes)
         if not n:
             return Undefined(Reason.NO_DATA)
-        bounds = self.sequence()
-        return Estimate(float(np.mean(self.outcomes)), float(bounds.low[-1]), float(bounds.high[-1]), n)
+        bounds, mean = self.sequence(), float(np.mean(self.outcomes))
+        if not bounds.fits[-1]:
+            return Estimate(mean, None, None, n)
+        return Estimate(mean, float(bounds.low[-1]), float(bounds.high[-1]), n)
 
     def at_equal_length(self) -> Estimate | Undefined:
         """The win-rate between answers of equal length, by Bradley and Terry's model with length as a covariate."""

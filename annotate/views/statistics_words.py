@@ -41,6 +41,9 @@ VERDICTS: dict[Verdict, Promise] = {
     Verdict.WORSE: _("The raters prefer its parent."),
     Verdict.UNDECIDED: _("The raters cannot tell it from its parent on so many prompts."),
     Verdict.SHORT: _("It ended short: too few of the planned prompts could be judged for a verdict."),
+    Verdict.DRIFTS: _(
+        "The outcomes drift: no one win-rate fits them from first to last, as when raters or prompts change on the way."
+    ),
 }
 
 METRICS = {

@@ -15,7 +15,7 @@ from annotate.services.guidelines import mark_read, publish
 from annotate.services.offers import choose_project, why_none
 from annotate.services.ondemand import new_slot
 from annotate.services.simulate import judge_everything
-from annotate.stats.estimate import Reason, Undefined
+from annotate.stats.estimate import Estimate, Reason, Undefined
 from annotate.stats.sequences import betting_sequence
 from tests.annotate.compared import Compared, compared, unplanned
 from tests.annotate.factory import collect_items
@@ -236,6 +236,13 @@ class TestVerdict:
         assert verdict_of(of([1.0] * 36, passed_over=4)) == Verdict.BETTER
         assert verdict_of(of([1.0] * 35, passed_over=5)) == Verdict.SHORT
         assert verdict_of(of([], passed_over=40)) == Verdict.SHORT
+
+    @pytest.mark.parametrize("earlier", [1.0, 0.0])
+    def test_outcomes_that_no_one_win_rate_fits_are_neither_better_nor_worse(self, earlier: float) -> None:
+        drifting = of([earlier] * 120 + [1 - earlier] * 180, planned=300)
+        assert drifting.win_rate() == Estimate(abs(earlier - 0.6), None, None, 300)
+        assert verdict_of(drifting) == Verdict.DRIFTS
+        assert verdict_of(of(drifting.outcomes, planned=301)) == Verdict.TOO_EARLY
 
     def test_bounds_are_the_betting_sequence_sized_for_the_planned_number(self) -> None:
         outcomes = [1.0, 1.0, 0.0, 1.0] * 15

@@ -74,6 +74,18 @@ def test_bounds_only_get_tighter():
         assert (np.diff(sequence.high) <= 0).all()
 
 
+@pytest.mark.parametrize(("planned", "low", "high"), [(None, 0.94, 0.91), (300, 0.94, 0.83)])
+def test_bounds_cross_where_no_mean_fits_and_the_sequence_says_so(planned, low, high):
+    # 120 wins say that the mean is near 1; the 180 losses after them that it is not.
+    drifting = betting_sequence([1.0] * 120 + [0.0] * 180, planned=planned)
+    assert drifting.fits[:120].all()
+    assert not drifting.fits[-1]
+    assert (drifting.low[-1], drifting.high[-1]) == pytest.approx((low, high), abs=0.005)
+    mixed = np.tile([1.0, 0.0, 0.0, 1.0, 0.0], 60)
+    assert betting_sequence(mixed, planned=planned).fits.all()
+    assert bernstein_sequence(mixed).fits.all()
+
+
 @pytest.mark.parametrize("bounds", [betting_sequence, bernstein_sequence])
 def test_the_true_mean_is_ever_outside_in_at_most_one_of_twenty_studies(bounds):
     draw = np.random.default_rng(2)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from html import unescape
 
 import numpy as np
 import pytest
@@ -272,6 +274,23 @@ def test_evaluating_plans_as_many_prompts_as_the_form_says(client: Client) -> No
     evaluation = made.evaluation
     assert (evaluation.planned, evaluation.pool.count()) == (2, 2)
     assert made.newer.runs.exclude(selection={}).get().selection == {"draw": 2}
+
+
+def test_outcomes_that_drift_are_said_and_have_no_bounds(client: Client) -> None:
+    made = compared(number=42, prompts=126)
+    for outcome in [1.0] * 12 + [0.0] * 30:
+        made.judge(made.stage.bob, outcome)
+    html = show(client, made)
+    assert "The outcomes drift: no one win-rate fits them from first to last" in html
+    assert "They prefer it on 28.6% of 42 test prompts. " in html  # 12 of 42
+    assert "There are no bounds: they have crossed" in html
+    assert re.search(r'42</td><td class="figure">28\.6%</td><td class="figure">–</td>', html)
+    points = json.loads(unescape(re.search(r'data-sequence="([^"]+)"', html)[1]))  # type: ignore[index]
+    assert [points[name][-1] for name in ("y", "low", "high")] == [0.2857, None, None]
+    assert points["low"][11] > 0.5
+    promotion.reject(generation=made.newer, actor=made.stage.alice)
+    known = AuditEvent.objects.get(action="rejected").data["evidence"]
+    assert (known["verdict"], known["bounds"]) == ("drifts", None)
 
 
 def test_one_rater_is_said(client: Client) -> None:
