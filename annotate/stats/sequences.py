@@ -2,8 +2,8 @@
 
 Whoever looks at an ordinary interval after every prompt and stops when it likes what it sees is wrong far more often
 than the interval says. With a sequence the true mean lies within the bounds *at all times at once* with the stated
-probability, so that looking costs nothing. That is for outcomes of one mean, whatever came before each: where it changes
-on the way, the bounds may cross, and then say that no mean fits all outcomes.
+probability, so that looking costs nothing. That is for outcomes of one mean: where it changes on the way, the bounds
+may cross, and then say that no mean fits all outcomes.
 
 Both are of Waudby-Smith and Ramdas (2024), "Estimating means of bounded random variables by betting", Journal of the
 Royal Statistical Society B 86: the hedged capital (theorem 3, equations 24 to 26) and the predictable plug-in
