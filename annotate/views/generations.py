@@ -18,6 +18,7 @@ from annotate.models import Aggregate, Project, Split, User
 from annotate.services import strengths
 from annotate.services.strengths import Compared, Value, by_number
 from annotate.stats.estimate import Estimate, Undefined
+from annotate.stats.resampling import LEAST_RATERS
 from annotate.views.asked import asked
 from annotate.views.awaited import statistics_or_page
 from annotate.views.statistics_words import METRICS, why
@@ -53,6 +54,7 @@ def generations(request: SignedInRequest, slug: str) -> HttpResponse:
         "kinds": User.Kind.choices,
         "at": taken.at,
         "compared": compared,
+        "few_raters": compared.raters < LEAST_RATERS,
         "apart": sorted((v, n) for v, n in compared.judged_under.items() if v != compared.instructions),
         "numbers": numbers,
         "has_references": project.prompts.filter(split=Split.TEST, reference__isnull=False).exists(),
@@ -106,7 +108,10 @@ def _measured(project: Project, numbers: list[int], compared: Compared, alone: d
     rows = [
         row(
             criterion.in_language("name", language),
-            _("Mean score from 1 to 5 on test prompts, with an interval over prompts and raters."),
+            _(
+                "Mean score from 1 to 5 on test prompts; the interval is over prompts and raters, and over prompts "
+                "alone where fewer than three raters scored."
+            ),
             compared.scores[criterion.pk],
         )
         for criterion in project.criteria.order_by("position")

@@ -16,6 +16,7 @@ from annotate.access import LEAD, SignedInRequest, get_project
 from annotate.models import Aggregate, Project, User
 from annotate.services import aggregates, agreement
 from annotate.stats.estimate import Estimate, Undefined, from_plain
+from annotate.stats.resampling import LEAST_RATERS
 from annotate.views.asked import asked
 from annotate.views.awaited import statistics_or_page
 from annotate.views.statistics_words import why
@@ -91,6 +92,7 @@ def raters(request: SignedInRequest, slug: str) -> HttpResponse:
             "beyond_chance": _cell(found["beyond_chance"]),
             "criteria": _criteria(project, found["criteria"]),
             "rows": _rows(found["raters"]),
+            "few_raters": 1 < len(found["raters"]) < LEAST_RATERS,
         }
     return render(request, "quality/raters.html", context)
 

@@ -19,7 +19,7 @@ from annotate.services.strengths import Compared as Found
 from annotate.stats.estimate import Reason, Undefined
 from tests.annotate.compared import Compared, compared, unplanned
 from tests.annotate.factory import collect_items, world
-from tests.annotate.keyed import answer
+from tests.annotate.keyed import answer, member
 
 pytestmark = pytest.mark.django_db
 
@@ -58,6 +58,20 @@ def test_strengths_are_points_above_generation_0_with_the_matrix_beside_them(cli
     assert ">191<" in html
     assert "75.0%" in html
     assert "There is only one rater" in html
+
+
+@pytest.mark.parametrize(
+    ("others", "words"), [(1, "There are only 2 raters: the intervals are over prompts"), (2, "raters such as these")]
+)
+def test_two_raters_say_nothing_of_others_and_three_do(client: Client, others: int, words: str) -> None:
+    made = unplanned(overlap=1 + others)
+    pool = [made.stage.bob, *(member(made.stage, name) for name in ["dora", "erik"][:others])]
+    made.draw(4)
+    for rater in pool:
+        for outcome in (1.0, 1.0, 0.0, 1.0):
+            made.judge(rater, outcome)
+    assert found(made).raters == 1 + others
+    assert words in show(client, made)
 
 
 def test_scores_are_compared_on_test_prompts(client: Client) -> None:
