@@ -17,9 +17,8 @@ from sacrebleu.metrics.chrf import CHRF
 from annotate.stats.estimate import SHARE, Bounds, Estimate, Reason, Undefined
 from annotate.stats.intervals import mean_interval, share_interval
 from annotate.stats.resampling import ROUNDS, Clusters, Floats, bootstrap
+from annotate.stats.style import CHINESE, WORD
 
-CHINESE = "\u3400-\u4dbf\u4e00-\u9fff"
-WORD = re.compile(f"[{CHINESE}]|[^\\W_{CHINESE}]+")
 PER_CENT: Bounds = (0.0, 100.0)
 ORDERS = 4
 """Longest run of words that BLEU counts."""

@@ -30,7 +30,7 @@ from annotate.services.gate import (
 from annotate.stats.estimate import Estimate, Undefined
 from annotate.stats.resampling import Floats
 from annotate.stats.sequences import Sequence
-from annotate.views.statistics_words import MEASURES, VERDICTS, why
+from annotate.views.statistics_words import MEASURES, STYLES, VERDICTS, why
 from annotate.views.whose import kind_shown
 
 ROWS_SHOWN = 12
@@ -112,7 +112,7 @@ def _progress(generation: Generation, comparison: Comparison | None) -> dict[str
 
 def _compared_by(comparison: Comparison) -> dict[str, Any]:
     """The result in figures, and its bounds after each prompt for the chart and the table."""
-    rate, level = comparison.win_rate(), comparison.at_equal_length()
+    rate, level = comparison.win_rate(), comparison.at_equal_style()
     n = len(comparison.outcomes)
     bounds = comparison.sequence()
     means = np.cumsum(comparison.outcomes) / np.arange(1, n + 1)
@@ -120,8 +120,9 @@ def _compared_by(comparison: Comparison) -> dict[str, Any]:
     ends = [ends if fit else None for *ends, fit in zip(bounds.low, bounds.high, bounds.fits, strict=True)]
     return {
         "rate": rate,
-        "level": level,
-        "level_missing": why(level),
+        "level": level.rate,
+        "level_missing": why(level.rate),
+        "level_held": [STYLES[name] for name in level.held],
         "looks": [(look, means[look - 1], ends[look - 1]) for look in looks],
         "points": _points(means, bounds) if n > 1 else "",
     }

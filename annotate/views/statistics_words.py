@@ -34,6 +34,9 @@ MEASURES = {
 }
 """What is wrong with a measure that is out of bounds."""
 
+STYLES = {"words": _("length in words"), "list_lines": _("list lines"), "headers": _("headers")}
+"""What is held equal of two answers' style."""
+
 VERDICTS: dict[Verdict, Promise] = {
     Verdict.NOT_PLANNED: _("No comparison by raters is planned yet: evaluate the generation to draw its test prompts."),
     Verdict.TOO_EARLY: _("It is too early to say: the planned number of prompts is not in."),

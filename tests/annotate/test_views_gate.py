@@ -164,6 +164,26 @@ def test_all_ties_are_explained(client: Client) -> None:
     assert "The raters cannot tell it from its parent" in html
 
 
+def test_the_figure_at_equal_length_and_layout_names_what_it_holds_equal_and_its_n(client: Client) -> None:
+    # Of two words each: where the newer one has a list it wins 3 of 4, where neither has 2 of 4.
+    made = compared(number=8, prompts=24)
+    for place, item in enumerate(made.evaluation.items.order_by("pk")):
+        item.completions.update(text="Prune roses")
+        written = "- Cut\n- roses" if place < 4 else "Cut roses"
+        item.completions.filter(generation=made.newer).update(text=written)
+    for outcome in (1.0, 1.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0):
+        made.judge(made.stage.bob, outcome)
+    figure = show(client, made).split("At equal length and layout</dt>")[1].split("</dd>")[0]
+    assert ">50.0%" in figure
+    assert "n = 8<" in figure
+    assert "the interval is for one look" in figure
+    assert "Held equal: list lines." in figure
+    made.newer.completions.update(text="Cut roses")
+    figure = show(client, made).split("At equal length and layout</dt>")[1].split("</dd>")[0]
+    assert ">62.5%" in figure  # 5 of 8, as without it
+    assert "Nothing had to be held equal." in figure
+
+
 def test_the_base_model_has_no_report(client: Client) -> None:
     client.force_login(compared().stage.alice)
     assert client.get(reverse("gate", args=["garden", 0])).status_code == 404
