@@ -84,15 +84,18 @@ def _not_compared(numbers: list[int]) -> str:
 
 
 def _points(compared: Compared, found: list[Value]) -> str:
-    """What the chart draws, as JSON; without intervals their ends are the strengths themselves."""
+    """What the chart draws, as JSON; no ends where there is no interval."""
     known = [estimate for estimate in found if isinstance(estimate, Estimate)]
-    ends = [estimate.interval or [estimate.value, estimate.value] for estimate in known]
+
+    def ends(side: int) -> list[float | None]:
+        return [None if estimate.interval is None else round(estimate.interval[side], 2) for estimate in known]
+
     return json.dumps(
         {
             "x": compared.numbers,
             "y": [round(estimate.value, 2) for estimate in known],
-            "low": [round(low, 2) for low, _high in ends],
-            "high": [round(high, 2) for _low, high in ends],
+            "low": ends(0),
+            "high": ends(1),
             "line": 0,
             "share": False,
         }

@@ -34,21 +34,6 @@ class Cell:
         """Why there is no figure; empty where there is one."""
         return why(self.found)
 
-    @property
-    def above(self) -> bool:
-        """Whether the whole interval of a share lies above ½."""
-        return self.found.low is not None and self.found.low > 0.5
-
-    @property
-    def below(self) -> bool:
-        """Whether it lies below."""
-        return self.found.high is not None and self.found.high < 0.5
-
-    @property
-    def falls(self) -> bool:
-        """Whether the whole interval of a change lies below 0."""
-        return self.found.high is not None and self.found.high < 0
-
 
 @dataclass(frozen=True)
 class Row:
@@ -61,6 +46,8 @@ class Row:
     position_bias: Cell
     active_ms: Cell
     drift: Cell
+    favours_a_place: bool
+    has_changed: bool
 
 
 @require_GET
@@ -131,5 +118,7 @@ def _rows(found: dict[str, Any]) -> list[Row]:
 
 
 def _row(rater: User, found: dict[str, Any]) -> Row:
-    cells = {name: _cell(plain) for name, plain in found.items() if name != "judged"}
-    return Row(rater=rater, judged=found["judged"], **cells)
+    cells = {name: _cell(plain) for name, plain in found.items() if isinstance(plain, dict)}
+    # Rows that were stored before there were marks have none.
+    marks = {name: found.get(name, False) for name in ("favours_a_place", "has_changed")}
+    return Row(rater=rater, judged=found["judged"], **cells, **marks)
