@@ -117,7 +117,7 @@ def _choices(revisions: Iterable[JudgementRevision], number: dict[int, int]) -> 
 
 
 def _alike(choices: Choices, *, otherwise: Estimate | Undefined) -> Estimate | Undefined:
-    """Mean share of pairs on which two raters of an item say the same, over items.
+    """Mean share of pairs on which two raters of an item say the same, half where only one of them ties, over items.
 
     :param otherwise: what says why no two judged the same.
     """

@@ -49,7 +49,7 @@ class Rater:
     judged: int
     """Items, whether pairs came of them or not."""
     agreement: Estimate | Undefined
-    """Mean share of other raters' judgements of the same pair that say the same, over items judged with others."""
+    """With other raters of the same pair, ½ where only one of them ties: the mean over items judged with others."""
     reliability: Estimate | Undefined
     """Probability to say what is most likely right (:func:`~annotate.stats.reliability.reliabilities`)."""
     position_bias: Estimate | Undefined
@@ -134,31 +134,22 @@ def _by_item(values: Floats, items: ArrayLike) -> Floats:
     return means[np.argsort(first)]
 
 
-def agreement_with_others(units: ArrayLike, values: ArrayLike) -> Floats:
-    """For each judgement the share of the others' of its unit that say the same.
+def agreement_with_others(pairs: ArrayLike, outcomes: ArrayLike) -> Floats:
+    """For each judgement of a pair how far the others' agree with it: the mean of 1, ½ where only one ties, and 0.
 
-    :param units: [n], names; no rater judges one twice.
-    :param values: [n], what was said.
-    :returns: float64 [n]; NaN where nobody else judged the unit.
+    As :func:`~annotate.stats.agreement.agreement` has it for whole rankings.
+
+    :param pairs: [n], names; no rater judges one twice.
+    :param outcomes: int [n], as of :class:`Choices`.
+    :returns: float64 [n]; NaN where nobody else judged the pair.
     """
-    unit = np.unique(np.asarray(units), return_inverse=True)[1]
-    value = np.unique(np.asarray(values), return_inverse=True)[1]
-    together = unit * (value.max(initial=0) + 1) + value
-    others, alike = np.bincount(unit)[unit] - 1, np.bincount(together)[together] - 1
-    return np.divide(alike, others, out=np.full(len(unit), np.nan), where=others > 0)
-
-
-def rater_agreement(
-    units: ArrayLike, raters_of: ArrayLike, values: ArrayLike, *, raters: int
-) -> list[Estimate | Undefined]:
-    """Each rater's mean agreement with others, such as on the scores by one criterion; n counts shared units.
-
-    :param units: [n], names, such as answers.
-    :param raters_of: int [n], numbers from 0.
-    :param values: [n], what was said.
-    """
-    alike, rater = agreement_with_others(units, values), np.asarray(raters_of, dtype=np.int64)
-    return [_share(alike[(rater == number) & ~np.isnan(alike)]) for number in range(raters)]
+    pair, outcome = np.unique(np.asarray(pairs), return_inverse=True)[1], np.asarray(outcomes, dtype=np.int64)
+    said = np.zeros((pair.max(initial=-1) + 1, 3))
+    np.add.at(said, (pair, outcome), 1)
+    alike = 1 - np.abs(np.subtract.outer(np.arange(3), np.arange(3))) / 2
+    others = said.sum(axis=1)[pair] - 1
+    agreed = (said @ alike)[pair, outcome] - 1  # less the judgement itself
+    return np.divide(agreed, others, out=np.full(len(pair), np.nan), where=others > 0)
 
 
 def agreement_by_criterion(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
+from annotate.stats.agreement import agreement
 from annotate.stats.bradley_terry import ELO, Strengths
 from annotate.stats.estimate import Estimate, Reason, Undefined
 from annotate.stats.generations import generation_table
@@ -16,17 +19,25 @@ from annotate.stats.raters import (
     agreement_by_criterion,
     agreement_with_others,
     drift,
-    rater_agreement,
     rater_table,
     stand_out,
 )
 
 
 def test_agreement_with_others_is_the_share_that_says_the_same():
-    # Of three on pair 7 two say a: each of them agrees with one of two others; pair 8 has one judgement only.
-    found = agreement_with_others([7, 7, 8, 7], ["a", "b", "a", "a"])
+    # Of three on pair 7 two say 0: each of them agrees with one of two others; pair 8 has one judgement only.
+    found = agreement_with_others([7, 7, 8, 7], [0, 2, 0, 0])
     assert found[[0, 1, 3]].tolist() == [0.5, 0, 0.5]
     assert np.isnan(found[2])
+    assert len(agreement_with_others([], [])) == 0
+
+
+def test_a_tie_agrees_half_with_a_preference_as_it_does_in_whole_rankings():
+    # A win, a tie and a loss: the tie is half of either's, the other two are opposites.
+    assert agreement_with_others([1, 1, 1], [0, 1, 2]).tolist() == [0.25, 0.5, 0.25]
+    places = {0: [1, 2], 1: [1, 1], 2: [2, 1]}
+    for (one, first), (other, second) in product(places.items(), repeat=2):
+        assert agreement_with_others([1, 1], [one, other])[0] == agreement(first, second)
 
 
 def test_a_rater_s_row_has_agreement_place_and_time():
@@ -71,8 +82,6 @@ def test_agreement_is_told_apart_by_criterion():
     found = agreement_by_criterion(criteria, answers, raters, scores)
     assert found["coherence"].value == 1
     assert found["relevance"].value < 0
-    by_rater = rater_agreement(answers[6:], raters[6:], scores[6:], raters=3)
-    assert [each.value for each in by_rater] == [0, 0, None]
 
 
 def test_who_begins_to_guess_drifts_down():
