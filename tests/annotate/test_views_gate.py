@@ -12,18 +12,16 @@ from django.test import Client
 from django.urls import reverse
 from scipy import stats
 
-from annotate.models import AuditEvent, Completion, Generation, Judgement, RewardModel, Signal, Snapshot
+from annotate.models import AuditEvent, Completion, Generation, Judgement
 from annotate.services import alone, gate, promotion
 from annotate.services.claiming import claim
 from annotate.services.guidelines import mark_read, publish
 from annotate.services.scorers import scorers, unused_seed
 from annotate.services.simulate import judge_everything
-from annotate.services.snapshots import create_snapshot
 from annotate.stats.estimate import Estimate
-from tests.annotate.compared import Compared, compared, unplanned
-from tests.annotate.factory import collect_items, completions, model_folder, run
+from tests.annotate.compared import Compared, compared, reward_model, unplanned
+from tests.annotate.factory import completions
 from tests.annotate.keyed import member
-from tests.annotate.lineage import ended, judge
 
 pytestmark = pytest.mark.django_db
 
@@ -33,40 +31,6 @@ def show(client: Client, made: Compared, name: str = "gate", **query: str) -> st
     response = client.get(reverse(name, args=["garden", 1]), query)
     assert response.status_code == 200
     return re.sub(r"\s+", " ", response.content.decode())
-
-
-def reward_model(made: Compared, number: int, scores: dict[int, list[float]]) -> RewardModel:
-    """A reward model and its scores of each generation's answers to the test prompts."""
-    snapshot = Snapshot.objects.first()
-    if snapshot is None:
-        collect_items(made.stage)
-        judge(made.stage)
-        snapshot = create_snapshot(project=made.stage.project, actor=made.stage.alice)
-    trained = run(made.stage.project, "train_reward", snapshot=snapshot, job={"seed": number}, **ended())
-    model = RewardModel.objects.create(
-        project=made.stage.project,
-        number=number,
-        run=trained,
-        snapshot=snapshot,
-        weights_path=str(model_folder("reward")),
-        manifest_sha256="a" * 64,
-        loss="logistic",
-        metrics={},
-    )
-    for generation, values in scores.items():
-        answers = Completion.objects.filter(
-            generation__number=generation, run__kind="evaluate", prompt__split="test"
-        ).order_by("prompt_id")
-        for answer, value in zip(answers, values, strict=True):
-            Signal.objects.create(
-                project=made.stage.project,
-                completion=answer,
-                source="reward_model",
-                version=str(number),
-                reward_model=model,
-                value=value,
-            )
-    return model
 
 
 def test_a_lead_who_judges_sees_progress_and_no_result_until_the_planned_number_is_in(client: Client) -> None:
