@@ -18,20 +18,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from annotate.stats.style import LIST_LINE, count_words
+
 IDEAL_WORDS = 40
 NOISE = 0.25
 CLEAR_DIFFERENCE = 0.5
 """Pairs whose h differs by at least this are *clear*."""
 
-CHINESE = "\u3400-\u4dbf\u4e00-\u9fff"
-WORD = re.compile(f"[{CHINESE}]|[^\\W_{CHINESE}]+")
-LIST_LINE = re.compile(r"^\s*(?:[-*•‣·]|\d{1,3}[.)、])\s*\S", re.MULTILINE)
 SENTENCE_END = re.compile(r"[.!?。！？…][\"'”’)\]）」』*_]*\s*$")
-
-
-def count_words(text: str) -> int:
-    """Words of a text: runs of letters or digits, or single Chinese characters."""
-    return len(WORD.findall(text))
 
 
 def hidden_preference(text: str) -> float:

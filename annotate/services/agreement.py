@@ -79,7 +79,7 @@ def _of(revisions: Sequence[JudgementRevision]) -> dict[str, Any]:
         "beyond_chance": to_plain(beyond_chance),
         "criteria": {criterion: to_plain(alpha) for criterion, alpha in _by_criterion(revisions).items()},
         "raters": {
-            rater: {name: value if name == "judged" else to_plain(value) for name, value in vars(row).items()}
+            rater: {name: value if isinstance(value, int) else to_plain(value) for name, value in vars(row).items()}
             for rater, row in zip(people, rows, strict=True)
         },
     }
@@ -117,7 +117,7 @@ def _choices(revisions: Iterable[JudgementRevision], number: dict[int, int]) -> 
 
 
 def _alike(choices: Choices, *, otherwise: Estimate | Undefined) -> Estimate | Undefined:
-    """Mean share of pairs on which two raters of an item say the same, over items.
+    """Mean share of pairs on which two raters of an item say the same, half where only one of them ties, over items.
 
     :param otherwise: what says why no two judged the same.
     """

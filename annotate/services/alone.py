@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 
 from django.db.models import Avg, F, Q, Sum
 
@@ -12,7 +13,8 @@ from annotate.models import Project, Purpose, Score, Signal, Split
 from annotate.services.evaluated import newest
 from annotate.services.guidelines import to_be_read
 from annotate.stats.estimate import NOT_NEGATIVE, Bounds, Estimate, Undefined
-from annotate.stats.intervals import mean_interval
+from annotate.stats.intervals import clustered_mean, mean_interval
+from annotate.stats.resampling import LEAST_RATERS
 from annotate.stats.texts import text_metrics
 from annotate.stats.winrates import two_way_mean
 
@@ -21,8 +23,9 @@ SCORES: Bounds = (1.0, 5.0)
 
 
 def scores(project: Project, *, kind: str, instructions: int, hidden: Sequence[int]) -> dict[int, dict[int, Value]]:
-    """Mean score of each generation's answers to test prompts by criterion; the interval is over prompts and raters.
+    """Mean score of each generation's answers to test prompts by criterion; n counts prompts.
 
+    Every score weighs the same. The interval is over prompts and raters, of too few raters over prompts alone.
     On the others later generations were trained, and only the first may have been judged.
 
     :param instructions: version under which they were given; 0 for none.
@@ -60,12 +63,11 @@ def scores(project: Project, *, kind: str, instructions: int, hidden: Sequence[i
 
 def _clustered(cell: list[tuple[int, int, int]]) -> Value:
     values, prompts, raters = zip(*cell, strict=True)
-    if len(set(raters)) > 1:
-        return two_way_mean(values, prompts, raters, bounds=SCORES)
-    by_prompt: dict[int, list[int]] = defaultdict(list)
-    for value, prompt in zip(values, prompts, strict=True):
-        by_prompt[prompt].append(value)
-    return mean_interval([sum(of) / len(of) for of in by_prompt.values()], bounds=SCORES)
+    if len(set(raters)) < LEAST_RATERS:
+        found = clustered_mean(values, prompts, bounds=SCORES)
+    else:
+        found = two_way_mean(values, prompts, raters, bounds=SCORES)
+    return replace(found, n=len(set(prompts)))
 
 
 def rewards(project: Project) -> tuple[int | None, dict[int, Value]]:

@@ -29,10 +29,12 @@ from annotate.models import (
 )
 from annotate.services import Refused
 from annotate.services.measure import outcome_of, votes
-from annotate.simulated import count_words
 from annotate.stats.bradley_terry import Strengths, strengths_beside_style, style_difference
 from annotate.stats.estimate import Estimate, Reason, Undefined
 from annotate.stats.sequences import Sequence, betting_sequence
+from annotate.stats.style import Style, style_of
+
+LENGTH = Style._fields.index("words")
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,18 @@ class Pair:
     rater: str
     outcome: float
     """1 where the newer generation won, ½ for a tie, 0 where the older one did."""
-    words: tuple[int, int]
+    styles: tuple[Style, Style]
     """Of the newer one's answer, and of the older one's."""
+
+
+@dataclass(frozen=True)
+class AtEqualStyle:
+    """What is left of a win-rate where answers look alike."""
+
+    rate: Estimate | Undefined
+    """n counts judgements; the interval is for one look, over prompts."""
+    held: tuple[str, ...]
+    """What of :class:`~annotate.stats.style.Style` is held equal: what varies, as far as it can be told apart."""
 
 
 @dataclass(frozen=True)
@@ -91,29 +103,43 @@ class Comparison:
         return betting_sequence(self.outcomes, planned=self.evaluation.planned)
 
     def win_rate(self) -> Estimate | Undefined:
-        """The mean over prompts with its bounds."""
+        """The mean over prompts with its bounds; without them where the outcomes drift, so that no win-rate fits."""
         n = len(self.outcomes)
         if not n:
             return Undefined(Reason.NO_DATA)
-        bounds = self.sequence()
-        return Estimate(float(np.mean(self.outcomes)), float(bounds.low[-1]), float(bounds.high[-1]), n)
+        bounds, mean = self.sequence(), float(np.mean(self.outcomes))
+        if not bounds.fits[-1]:
+            return Estimate(mean, None, None, n)
+        return Estimate(mean, float(bounds.low[-1]), float(bounds.high[-1]), n)
 
-    def at_equal_length(self) -> Estimate | Undefined:
-        """The win-rate between answers of equal length, by Bradley and Terry's model with length as a covariate."""
+    def at_equal_style(self) -> AtEqualStyle:
+        """The win-rate between answers of equal length and layout, by Bradley and Terry's model with these covariates.
+
+        Where the model has no best fit, as when the few answers with headers all won, it goes without the covariate in
+        which the fewest pairs differ, down to the length.
+        """
         n = len(self.pairs)
         if not n:
-            return Undefined(Reason.NO_DATA)
-        lengths = np.array([pair.words for pair in self.pairs], dtype=np.float64)
-        found = strengths_beside_style(
-            np.ones(n, dtype=int),
-            np.zeros(n, dtype=int),
-            [round(2 * (1 - pair.outcome)) for pair in self.pairs],
-            style_difference(lengths[:, :1], lengths[:, 1:]),
-            models=2,
-            prompts=[pair.item for pair in self.pairs],
-            raters=None,
-        )
-        return found if isinstance(found, Undefined) else _as_win_rate(found)
+            return AtEqualStyle(Undefined(Reason.NO_DATA), ())
+        newer, older = (np.array([pair.styles[side] for pair in self.pairs]) for side in (0, 1))
+        style = style_difference(newer, older)
+        differing = style.any(axis=0) * (newer != older).sum(axis=0)
+        held = sorted(np.flatnonzero(differing).tolist(), key=lambda column: (column != LENGTH, -differing[column]))
+        while True:
+            found = strengths_beside_style(
+                np.ones(n, dtype=int),
+                np.zeros(n, dtype=int),
+                [round(2 * (1 - pair.outcome)) for pair in self.pairs],
+                style[:, held],
+                models=2,
+                prompts=[pair.item for pair in self.pairs],
+                raters=None,
+            )
+            if not isinstance(found, Undefined):
+                return AtEqualStyle(_as_win_rate(found), tuple(Style._fields[column] for column in sorted(held)))
+            if found.reason not in (Reason.ONE_SIDED, Reason.CONFOUNDED) or len(held) < 2:
+                return AtEqualStyle(found, ())
+            held.pop()
 
 
 def compare(evaluation: Evaluation, *, kind: str = User.Kind.HUMAN) -> Comparison:
@@ -202,9 +228,9 @@ def _pairs(revisions: Iterable[JudgementRevision], evaluation: Evaluation) -> It
     for revision in revisions:
         outcome = outcome_of(revision, evaluation.newer_id)
         if outcome is not None:
-            words = {c.generation_id: count_words(c.text) for c in revision.judgement.item.completions.all()}
-            lengths = (words[evaluation.newer_id], words[evaluation.older_id])
-            yield Pair(revision.judgement.item_id, revision.judgement.rater.username, outcome, lengths)
+            of = {c.generation_id: style_of(c.text) for c in revision.judgement.item.completions.all()}
+            styles = (of[evaluation.newer_id], of[evaluation.older_id])
+            yield Pair(revision.judgement.item_id, revision.judgement.rater.username, outcome, styles)
 
 
 def _next_instructions(evaluation: Evaluation) -> int | None:

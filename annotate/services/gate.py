@@ -43,6 +43,7 @@ class Verdict(StrEnum):
     WORSE = "worse"
     UNDECIDED = "undecided"
     SHORT = "ended short"
+    DRIFTS = "drifts"
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,10 @@ def latest_comparison(generation: Generation, *, kind: str = User.Kind.HUMAN) ->
 
 
 def verdict_of(comparison: Comparison | None) -> Verdict:
-    """Better where the lower bound is at least ½ once the planned number of prompts is in; worse the other way."""
+    """Better where the lower bound is at least ½ once the planned number of prompts is in; worse the other way.
+
+    Neither where the outcomes drift: a change on the way says nothing of which of the two answers is the better one.
+    """
     if comparison is None:
         return Verdict.NOT_PLANNED
     if not comparison.is_complete:
@@ -139,6 +143,8 @@ def verdict_of(comparison: Comparison | None) -> Verdict:
     if len(comparison.outcomes) < LEAST_SHARE * comparison.evaluation.planned:
         return Verdict.SHORT
     rate = comparison.win_rate()
+    if rate.value is not None and rate.interval is None:
+        return Verdict.DRIFTS
     if rate.low is not None and rate.low >= 0.5:
         return Verdict.BETTER
     if rate.high is not None and rate.high <= 0.5:

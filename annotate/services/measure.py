@@ -10,10 +10,11 @@ from itertools import combinations
 from django.db.models import F, QuerySet
 
 from annotate.models import Generation, Item, JudgementRevision, Purpose, RewardModel, User
-from annotate.simulated import CLEAR_DIFFERENCE, count_words, hidden_preference
+from annotate.simulated import CLEAR_DIFFERENCE, hidden_preference
 from annotate.stats import winrates
 from annotate.stats.estimate import NOT_NEGATIVE, Estimate, Undefined
 from annotate.stats.intervals import clustered_share, mean_interval
+from annotate.stats.style import count_words
 
 
 def win_rate(

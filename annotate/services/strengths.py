@@ -143,7 +143,7 @@ def _compare(revisions: Sequence[JudgementRevision]) -> Plain:
         outcomes,
         generations=len(numbers),
         prompts=prompts,
-        raters=raters if len(set(raters)) > 1 else None,
+        raters=raters,
     )
     ladder = found.strengths
     return {

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from annotate.stats.connection import LOSS, TIE, WIN, existence
-from annotate.stats.estimate import Estimate, Reason, Undefined
+from annotate.stats.estimate import ROUNDING, Estimate, Reason, Undefined
 from annotate.stats.resampling import ROUNDS, Clusters, Floats, Spread, bootstrap, sandwich
 
 ELO = 400 / np.log(10)
@@ -140,12 +140,13 @@ def style_difference(first: ArrayLike, second: ArrayLike) -> Floats:
 
     :param first: float [n, s], of the first answers, such as tokens, list lines and headers; not negative.
     :param second: float [n, s], of the second ones.
-    :returns: float64 [n, s], 0 where neither has any; in standard deviations.
+    :returns: float64 [n, s], in standard deviations; 0 where neither has any, and throughout where the differences are
+        all the same, which says nothing that the models do not say.
     """
     a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     difference = np.divide(a - b, a + b, out=np.zeros_like(a), where=a + b > 0)
     deviation = difference.std(axis=0)
-    return np.divide(difference, deviation, out=np.zeros_like(difference), where=deviation > 0)
+    return np.divide(difference, deviation, out=np.zeros_like(difference), where=deviation > ROUNDING)
 
 
 def fit(design: Floats, counts: Floats, *, ties: bool, start: Floats | None = None) -> Fit:

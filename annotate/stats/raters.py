@@ -6,7 +6,7 @@ Whose judgements go in is the caller's: people, AI judges and the simulated rate
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,7 @@ class Rater:
     judged: int
     """Items, whether pairs came of them or not."""
     agreement: Estimate | Undefined
-    """Mean share of other raters' judgements of the same pair that say the same, over items judged with others."""
+    """With other raters of the same pair, ½ where only one of them ties: the mean over items judged with others."""
     reliability: Estimate | Undefined
     """Probability to say what is most likely right (:func:`~annotate.stats.reliability.reliabilities`)."""
     position_bias: Estimate | Undefined
@@ -58,6 +58,10 @@ class Rater:
     """The median over all items judged."""
     drift: Estimate | Undefined
     """Agreement in the later half of the items judged with others, less that in the earlier half."""
+    favours_a_place: bool = False
+    """Whether the position bias leaves ½ behind by more than it would of any of so many fair raters."""
+    has_changed: bool = False
+    """The same of the drift and 0."""
 
 
 def rater_table(choices: Choices, *, active_ms: Sequence[ArrayLike]) -> list[Rater]:
@@ -72,22 +76,55 @@ def rater_table(choices: Choices, *, active_ms: Sequence[ArrayLike]) -> list[Rat
     alike = agreement_with_others(pair, outcome)
     reliability = reliabilities(pair, rater, outcome, item, raters=len(active_ms))
     first_preferred = np.where(outcome == 1, 0.5, outcome == shown)
-    rows = []
+    rows, places, changes = [], [], []
     for number, times in enumerate(active_ms):
         own = rater == number
         shared = own & ~np.isnan(alike)
-        by_item = _by_item(alike[shared], item[shared])
+        by_item, preferred = _by_item(alike[shared], item[shared]), _by_item(first_preferred[own], item[own])
+        places.append(_p_of_half(preferred))
+        changes.append(_p_of_no_drift(by_item))
         rows.append(
             Rater(
                 judged=np.asarray(times).size,
                 agreement=_share(by_item),
                 reliability=reliability[number],
-                position_bias=position_bias(_by_item(first_preferred[own], item[own])),
+                position_bias=position_bias(preferred),
                 active_ms=median_interval(times),
                 drift=drift(by_item),
             )
         )
-    return rows
+    flags = zip(rows, stand_out(places), stand_out(changes), strict=True)
+    return [replace(row, favours_a_place=place, has_changed=change) for row, place, change in flags]
+
+
+def stand_out(p_values: ArrayLike, *, level: float = 0.95) -> list[bool]:
+    """Which of several are beyond chance, where in 95 of 100 sets none is that only chance moves.
+
+    Holm (1979), "A simple sequentially rejective multiple test procedure".
+
+    :param p_values: float [n], each one's by itself; NaN where nothing can be said.
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    found = np.zeros(len(p), dtype=bool)
+    known = np.flatnonzero(~np.isnan(p))
+    for left, number in zip(range(len(known), 0, -1), known[np.argsort(p[known])], strict=True):
+        if p[number] > (1 - level) / left:
+            break
+        found[number] = True
+    return found.tolist()
+
+
+def _p_of_half(shares: Floats) -> float:
+    """Of the test whose interval is Wilson's, that the mean is ½."""
+    return float(2 * stats.norm.sf(abs(shares.mean() - 0.5) * 2 * np.sqrt(len(shares)))) if len(shares) else np.nan
+
+
+def _p_of_no_drift(agreement: Floats) -> float:
+    """Of Welch's test; NaN where :func:`drift` has no interval."""
+    if drift(agreement).interval is None:
+        return np.nan
+    difference, error, degrees = _welch(agreement)
+    return float(2 * stats.t.sf(abs(difference) / error, degrees))
 
 
 def _by_item(values: Floats, items: ArrayLike) -> Floats:
@@ -97,31 +134,22 @@ def _by_item(values: Floats, items: ArrayLike) -> Floats:
     return means[np.argsort(first)]
 
 
-def agreement_with_others(units: ArrayLike, values: ArrayLike) -> Floats:
-    """For each judgement the share of the others' of its unit that say the same.
+def agreement_with_others(pairs: ArrayLike, outcomes: ArrayLike) -> Floats:
+    """For each judgement of a pair how far the others' agree with it: the mean of 1, ½ where only one ties, and 0.
 
-    :param units: [n], names; no rater judges one twice.
-    :param values: [n], what was said.
-    :returns: float64 [n]; NaN where nobody else judged the unit.
+    As :func:`~annotate.stats.agreement.agreement` has it for whole rankings.
+
+    :param pairs: [n], names; no rater judges one twice.
+    :param outcomes: int [n], as of :class:`Choices`.
+    :returns: float64 [n]; NaN where nobody else judged the pair.
     """
-    unit = np.unique(np.asarray(units), return_inverse=True)[1]
-    value = np.unique(np.asarray(values), return_inverse=True)[1]
-    together = unit * (value.max(initial=0) + 1) + value
-    others, alike = np.bincount(unit)[unit] - 1, np.bincount(together)[together] - 1
-    return np.divide(alike, others, out=np.full(len(unit), np.nan), where=others > 0)
-
-
-def rater_agreement(
-    units: ArrayLike, raters_of: ArrayLike, values: ArrayLike, *, raters: int
-) -> list[Estimate | Undefined]:
-    """Each rater's mean agreement with others, such as on the scores by one criterion; n counts shared units.
-
-    :param units: [n], names, such as answers.
-    :param raters_of: int [n], numbers from 0.
-    :param values: [n], what was said.
-    """
-    alike, rater = agreement_with_others(units, values), np.asarray(raters_of, dtype=np.int64)
-    return [_share(alike[(rater == number) & ~np.isnan(alike)]) for number in range(raters)]
+    pair, outcome = np.unique(np.asarray(pairs), return_inverse=True)[1], np.asarray(outcomes, dtype=np.int64)
+    said = np.zeros((pair.max(initial=-1) + 1, 3))
+    np.add.at(said, (pair, outcome), 1)
+    alike = 1 - np.abs(np.subtract.outer(np.arange(3), np.arange(3))) / 2
+    others = said.sum(axis=1)[pair] - 1
+    agreed = (said @ alike)[pair, outcome] - 1  # less the judgement itself
+    return np.divide(agreed, others, out=np.full(len(pair), np.nan), where=others > 0)
 
 
 def agreement_by_criterion(
@@ -152,14 +180,20 @@ def drift(agreement: ArrayLike) -> Estimate | Undefined:
     values = np.asarray(agreement, dtype=np.float64)
     if len(values) < LEAST_FOR_DRIFT:
         return Undefined(Reason.TOO_FEW, len(values))
-    earlier, later = values[: len(values) // 2], values[len(values) // 2 :]
-    difference = float(later.mean() - earlier.mean())
-    parts = np.array([half.var(ddof=1) / len(half) for half in (earlier, later)])
-    if not parts.any():
+    difference, error, degrees = _welch(values)
+    if error == 0:
         return Estimate(difference, None, None, len(values))
-    degrees = parts.sum() ** 2 / (parts**2 / [len(earlier) - 1, len(later) - 1]).sum()
-    reach = float(stats.t.ppf(0.975, degrees) * np.sqrt(parts.sum()))
+    reach = float(stats.t.ppf(0.975, degrees)) * error
     return around(difference, reach, len(values), bounds=CHANGE_OF_SHARE)
+
+
+def _welch(values: Floats) -> tuple[float, float, float]:
+    """Later half less earlier half, its standard error and degrees of freedom, 0 where neither half varies."""
+    halves = values[: len(values) // 2], values[len(values) // 2 :]
+    parts = np.array([half.var(ddof=1) / len(half) for half in halves])
+    squares = float((parts**2 / [len(half) - 1 for half in halves]).sum())
+    degrees = float(parts.sum()) ** 2 / squares if squares else 0.0
+    return float(halves[1].mean() - halves[0].mean()), float(np.sqrt(parts.sum())), degrees
 
 
 def _share(shared: Floats) -> Estimate | Undefined:

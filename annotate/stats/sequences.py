@@ -2,7 +2,8 @@
 
 Whoever looks at an ordinary interval after every prompt and stops when it likes what it sees is wrong far more often
 than the interval says. With a sequence the true mean lies within the bounds *at all times at once* with the stated
-probability, so that looking costs nothing.
+probability, so that looking costs nothing. That is for outcomes of one mean: where it changes on the way, the bounds
+may cross, and then say that no mean fits all outcomes.
 
 Both are of Waudby-Smith and Ramdas (2024), "Estimating means of bounded random variables by betting", Journal of the
 Royal Statistical Society B 86: the hedged capital (theorem 3, equations 24 to 26) and the predictable plug-in
@@ -14,14 +15,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from annotate.stats.resampling import Floats
 
 LARGEST_BET = 0.5
 """Share of the capital that one outcome can cost: the paper's c."""
 GRID = 2000
-"""Steps of the means that are bet against; bounds are rounded outward to them, and ½ is one."""
+"""Steps of the means that are bet against at every look; ½ is one."""
+HALVINGS = 14
+"""Of a step, until a bound is known; it is rounded outward."""
 AT_ONCE = 1 << 22
 
 
@@ -32,7 +35,12 @@ class Sequence:
     low: Floats
     """[n]."""
     high: Floats
-    """[n]."""
+    """[n]; below ``low`` where no mean fits."""
+
+    @property
+    def fits(self) -> NDArray[np.bool_]:
+        """Whether any mean fits the outcomes so far, [n]; of outcomes that drift none may."""
+        return np.asarray(self.low <= self.high)
 
 
 def betting_sequence(outcomes: ArrayLike, *, planned: int | None = None, level: float = 0.95) -> Sequence:
@@ -46,20 +54,8 @@ def betting_sequence(outcomes: ArrayLike, *, planned: int | None = None, level: 
     :raises ValueError: for an outcome outside of [0, 1].
     """
     x = _checked(outcomes)
-    bets = bet_sizes(x, planned=planned, level=level)
-    means = np.arange(GRID + 1) / GRID
-    low, high = np.zeros(len(x)), np.ones(len(x))
-    log_up, log_down = np.zeros(len(means)), np.zeros(len(means))
-    out = np.log(2 / (1 - level))
-    step = max(1, AT_ONCE // len(means))
-    for start in range(0, len(x), step):
-        part = slice(start, start + step)
-        won, lost = _log_capital(x[part, None], bets[part, None], means)
-        won, lost = log_up + np.cumsum(won, axis=0), log_down + np.cumsum(lost, axis=0)
-        log_up, log_down = won[-1], lost[-1]
-        low[part] = np.where(won >= out, means, 0).max(axis=1)
-        high[part] = np.where(lost >= out, means, 1).min(axis=1)
-    return _running(low, high)
+    bets, needed = bet_sizes(x, planned=planned, level=level), np.log(2 / (1 - level))
+    return Sequence(_lower_bounds(x, bets, needed), 1 - _lower_bounds(1 - x, bets, needed))
 
 
 def evidence_above(
@@ -74,7 +70,7 @@ def evidence_above(
     :returns: float64 [..., n], the highest share so far.
     """
     x = _checked(outcomes)
-    up, _down = _log_capital(x, bet_sizes(x, planned=planned, level=level), np.array(mean))
+    up = _log_capital(x, bet_sizes(x, planned=planned, level=level), np.array(mean))
     share = np.exp(np.minimum(np.cumsum(up, axis=-1) - np.log(2 / (1 - level)), 700))
     return np.asarray(np.maximum.accumulate(share, axis=-1))
 
@@ -105,6 +101,32 @@ def bet_sizes(outcomes: ArrayLike, *, planned: int | None, level: float) -> Floa
     return np.asarray(np.sqrt(2 * np.log(2 / (1 - level)) / (before * (planned or t * np.log1p(t)))))
 
 
+def _lower_bounds(x: Floats, bets: Floats, needed: float) -> Floats:
+    """[n], after each outcome the highest mean that was ever out, 0 where none was.
+
+    The capital against a mean is the smaller the higher the mean is, so that halving the step in which it falls below
+    what is needed finds where it does. Only a look whose step is not below an earlier one's can raise the bound.
+    """
+    means = np.arange(GRID + 1) / GRID
+    low, capital = np.zeros(len(x)), np.zeros(len(means))
+    step = max(1, AT_ONCE // len(means))
+    for start in range(0, len(x), step):
+        part = slice(start, start + step)
+        won = capital + np.cumsum(_log_capital(x[part, None], bets[part, None], means), axis=0)
+        capital = won[-1]
+        low[part] = np.where(won >= needed, means, 0).max(axis=1)
+    raising = np.flatnonzero(low >= np.maximum.accumulate(low))
+    step = max(1, AT_ONCE // max(len(x), 1))
+    for start in range(0, len(raising), step):
+        looks = raising[start : start + step]
+        came = np.arange(looks[-1] + 1) <= looks[:, None]
+        for halving in range(1, HALVINGS + 1):
+            higher = low[looks] + 0.5**halving / GRID
+            won = _log_capital(x[: looks[-1] + 1], bets[: looks[-1] + 1], higher[:, None]).sum(axis=1, where=came)
+            low[looks] = np.where(won >= needed, higher, low[looks])
+    return np.asarray(np.maximum.accumulate(low))
+
+
 def _running_moments(x: Floats) -> tuple[Floats, Floats]:
     """Mean and variance after each outcome, as if one of ½ with variance ¼ had come before."""
     t = np.arange(1, x.shape[-1] + 1)
@@ -112,12 +134,10 @@ def _running_moments(x: Floats) -> tuple[Floats, Floats]:
     return mean, (0.25 + np.cumsum((x - mean) ** 2, axis=-1)) / (t + 1)
 
 
-def _log_capital(x: Floats, bets: Floats, means: Floats) -> tuple[Floats, Floats]:
-    """Logarithm of what each outcome multiplies the capital by, betting on more and on less than each mean."""
+def _log_capital(x: Floats, bets: Floats, means: Floats) -> Floats:
+    """Logarithm of what each outcome multiplies the capital by, betting on more than each mean."""
     with np.errstate(divide="ignore"):
-        up = np.minimum(bets, LARGEST_BET / means)
-        down = np.minimum(bets, LARGEST_BET / (1 - means))
-    return np.log1p(up * (x - means)), np.log1p(-down * (x - means))
+        return np.asarray(np.log1p(np.minimum(bets, LARGEST_BET / means) * (x - means)))
 
 
 def _running(low: Floats, high: Floats) -> Sequence:

@@ -17,9 +17,8 @@ from sacrebleu.metrics.chrf import CHRF
 from annotate.stats.estimate import SHARE, Bounds, Estimate, Reason, Undefined
 from annotate.stats.intervals import mean_interval, share_interval
 from annotate.stats.resampling import ROUNDS, Clusters, Floats, bootstrap
+from annotate.stats.style import CHINESE, WORD
 
-CHINESE = "\u3400-\u4dbf\u4e00-\u9fff"
-WORD = re.compile(f"[{CHINESE}]|[^\\W_{CHINESE}]+")
 PER_CENT: Bounds = (0.0, 100.0)
 ORDERS = 4
 """Longest run of words that BLEU counts."""
@@ -93,9 +92,17 @@ def _bleu(pairs: Sequence[tuple[str, str]], rounds: int, seed: int) -> Estimate:
 
 
 def _bleu_of_totals(totals: Floats) -> Floats:
-    """[b, 1]: Papineni and others (2002), "BLEU", without smoothing: 0 where no run of four words matches."""
+    """[b, 1]: Papineni and others (2002), "BLEU", smoothed as by sacrebleu, which takes no weighted counts.
+
+    The k-th order of which no run matches counts as ½ᵏ matches: Chen and Cherry (2014), "A systematic comparison of
+    smoothing techniques for sentence-level BLEU", method 3. Where nothing matches at all, or no answer is long enough
+    for an order, it is 0.
+    """
     matched, runs, length, wanted = totals[:, :ORDERS], totals[:, ORDERS : 2 * ORDERS], totals[:, -2], totals[:, -1]
+    missing = matched == 0
+    smoothed = np.where(missing, 0.5 ** np.cumsum(missing, axis=1), matched)
     with np.errstate(divide="ignore", invalid="ignore"):
-        precision = np.where(matched > 0, np.log(matched / runs), -np.inf).mean(axis=1)
-        brevity = np.where(length > 0, np.minimum(0, 1 - wanted / length), -np.inf)
-    return np.asarray(100 * np.exp(precision + brevity))[:, None]
+        precision = np.where(runs > 0, np.log(smoothed / runs), -np.inf).mean(axis=1)
+        brevity = np.minimum(0, 1 - wanted / length)
+        score = 100 * np.exp(precision + brevity)
+    return np.where(missing.all(axis=1), 0, score)[:, None]

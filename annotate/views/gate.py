@@ -32,7 +32,7 @@ from annotate.stats.estimate import Estimate, Undefined
 from annotate.stats.resampling import Floats
 from annotate.stats.sequences import Sequence
 from annotate.views.asked import asked
-from annotate.views.statistics_words import MEASURES, verdict_words, why
+from annotate.views.statistics_words import MEASURES, STYLES, verdict_words, why
 from annotate.views.whose import kind_shown
 
 ROWS_SHOWN = 12
@@ -133,27 +133,28 @@ def _stage(comparison: Comparison, shown: bool) -> str:
 
 def _compared_by(comparison: Comparison) -> dict[str, Any]:
     """The result in figures, and its bounds after each prompt for the chart and the table."""
-    rate, level = comparison.win_rate(), comparison.at_equal_length()
+    rate, level = comparison.win_rate(), comparison.at_equal_style()
     n = len(comparison.outcomes)
     bounds = comparison.sequence()
     means = np.cumsum(comparison.outcomes) / np.arange(1, n + 1)
     looks = sorted({*np.linspace(1, n, min(n, ROWS_SHOWN), dtype=int).tolist()}) if n else []
+    ends = [ends if fit else None for *ends, fit in zip(bounds.low, bounds.high, bounds.fits, strict=True)]
     return {
         "rate": rate,
-        "level": level,
-        "level_missing": why(level),
-        "looks": [(look, means[look - 1], (bounds.low[look - 1], bounds.high[look - 1])) for look in looks],
+        "level": level.rate,
+        "level_missing": why(level.rate),
+        "level_held": [STYLES[name] for name in level.held],
+        "looks": [(look, means[look - 1], ends[look - 1]) for look in looks],
         "points": _points(means, bounds) if n > 1 else "",
     }
 
 
 def _points(means: Floats, bounds: Sequence) -> str:
-    """What the chart draws, as JSON."""
-    series = {"y": means, "low": bounds.low, "high": bounds.high}
-    return json.dumps(
-        {"x": list(range(1, len(means) + 1)), "line": 0.5, "share": True}
-        | {name: values.round(4).tolist() for name, values in series.items()}
-    )
+    """What the chart draws, as JSON; no bounds where no mean fits."""
+    series: dict[str, list[float | None]] = {"y": means.round(4).tolist()}
+    for name, values in (("low", bounds.low), ("high", bounds.high)):
+        series[name] = [v if fit else None for v, fit in zip(values.round(4).tolist(), bounds.fits, strict=True)]
+    return json.dumps({"x": list(range(1, len(means) + 1)), "line": 0.5, "share": True} | series)
 
 
 def _earlier(generation: Generation, user: User, kind: str) -> list[tuple[Evaluation, Estimate | Undefined | None]]:

@@ -18,6 +18,7 @@ from annotate.models import Aggregate, Project, Split, User
 from annotate.services import strengths
 from annotate.services.strengths import Compared, Value, by_number
 from annotate.stats.estimate import Estimate, Undefined
+from annotate.stats.resampling import LEAST_RATERS
 from annotate.views.asked import asked
 from annotate.views.awaited import statistics_or_page
 from annotate.views.statistics_words import METRICS, why
@@ -53,6 +54,7 @@ def generations(request: SignedInRequest, slug: str) -> HttpResponse:
         "kinds": User.Kind.choices,
         "at": taken.at,
         "compared": compared,
+        "few_raters": compared.raters < LEAST_RATERS,
         "apart": sorted((v, n) for v, n in compared.judged_under.items() if v != compared.instructions),
         "numbers": numbers,
         "has_references": project.prompts.filter(split=Split.TEST, reference__isnull=False).exists(),
@@ -82,15 +84,18 @@ def _not_compared(numbers: list[int]) -> str:
 
 
 def _points(compared: Compared, found: list[Value]) -> str:
-    """What the chart draws, as JSON; without intervals their ends are the strengths themselves."""
+    """What the chart draws, as JSON; no ends where there is no interval."""
     known = [estimate for estimate in found if isinstance(estimate, Estimate)]
-    ends = [estimate.interval or [estimate.value, estimate.value] for estimate in known]
+
+    def ends(side: int) -> list[float | None]:
+        return [None if estimate.interval is None else round(estimate.interval[side], 2) for estimate in known]
+
     return json.dumps(
         {
             "x": compared.numbers,
             "y": [round(estimate.value, 2) for estimate in known],
-            "low": [round(low, 2) for low, _high in ends],
-            "high": [round(high, 2) for _low, high in ends],
+            "low": ends(0),
+            "high": ends(1),
             "line": 0,
             "share": False,
         }
@@ -106,7 +111,10 @@ def _measured(project: Project, numbers: list[int], compared: Compared, alone: d
     rows = [
         row(
             criterion.in_language("name", language),
-            _("Mean score from 1 to 5 on test prompts, with an interval over prompts and raters."),
+            _(
+                "Mean score from 1 to 5 on test prompts; the interval is over prompts and raters, and over prompts "
+                "alone where fewer than three raters scored."
+            ),
             compared.scores[criterion.pk],
         )
         for criterion in project.criteria.order_by("position")

@@ -17,6 +17,7 @@ from annotate.access import LEAD, SignedInRequest, get_project
 from annotate.models import Aggregate, Project, User
 from annotate.services import aggregates, agreement
 from annotate.stats.estimate import Estimate, Undefined, from_plain
+from annotate.stats.resampling import LEAST_RATERS
 from annotate.views.asked import asked
 from annotate.views.awaited import statistics_or_page
 from annotate.views.statistics_words import why
@@ -34,21 +35,6 @@ class Cell:
         """Why there is no figure; empty where there is one."""
         return why(self.found)
 
-    @property
-    def above(self) -> bool:
-        """Whether the whole interval of a share lies above ½."""
-        return self.found.low is not None and self.found.low > 0.5
-
-    @property
-    def below(self) -> bool:
-        """Whether it lies below."""
-        return self.found.high is not None and self.found.high < 0.5
-
-    @property
-    def falls(self) -> bool:
-        """Whether the whole interval of a change lies below 0."""
-        return self.found.high is not None and self.found.high < 0
-
 
 @dataclass(frozen=True)
 class Row:
@@ -61,6 +47,8 @@ class Row:
     position_bias: Cell
     active_ms: Cell
     drift: Cell
+    favours_a_place: bool
+    has_changed: bool
 
 
 @require_GET
@@ -92,6 +80,7 @@ def raters(request: SignedInRequest, slug: str) -> HttpResponse:
             "beyond_chance": _cell(found["beyond_chance"]),
             "criteria": _criteria(project, found["criteria"]),
             "rows": _rows(found["raters"]),
+            "few_raters": 1 < len(found["raters"]) < LEAST_RATERS,
         }
     return render(request, "quality/raters.html", context)
 
@@ -147,5 +136,7 @@ def _rows(found: dict[str, Any]) -> list[Row]:
 
 
 def _row(rater: User, found: dict[str, Any]) -> Row:
-    cells = {name: _cell(plain) for name, plain in found.items() if name != "judged"}
-    return Row(rater=rater, judged=found["judged"], **cells)
+    cells = {name: _cell(plain) for name, plain in found.items() if isinstance(plain, dict)}
+    # Rows that were stored before there were marks have none.
+    marks = {name: found.get(name, False) for name in ("favours_a_place", "has_changed")}
+    return Row(rater=rater, judged=found["judged"], **cells, **marks)

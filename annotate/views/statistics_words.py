@@ -35,6 +35,9 @@ MEASURES = {
 }
 """What is wrong with a measure that has not passed."""
 
+STYLES = {"words": _("length in words"), "list_lines": _("list lines"), "headers": _("headers")}
+"""What is held equal of two answers' style."""
+
 VERDICTS: dict[Verdict, Promise] = {
     Verdict.NOT_PLANNED: _("No comparison by raters is planned yet: evaluate the generation to draw its test prompts."),
     Verdict.TOO_EARLY: _("It is too early to say: the planned number of prompts is not in."),
@@ -42,6 +45,9 @@ VERDICTS: dict[Verdict, Promise] = {
     Verdict.WORSE: _("The raters prefer its parent."),
     Verdict.UNDECIDED: _("The raters cannot tell it from its parent on so many prompts."),
     Verdict.SHORT: _("It ended short: too few of the planned prompts could be judged for a verdict."),
+    Verdict.DRIFTS: _(
+        "The outcomes drift: no one win-rate fits them from first to last, as when raters or prompts change on the way."
+    ),
 }
 
 KINDS: dict[str, Promise] = {
@@ -65,6 +71,7 @@ IN_SHORT: dict[str, Promise] = {
     Verdict.WORSE: _("worse than its parent"),
     Verdict.UNDECIDED: _("undecided"),
     Verdict.SHORT: _("ended short"),
+    Verdict.DRIFTS: _("outcomes drift"),
 }
 """Verdicts as they stand in a list."""
 

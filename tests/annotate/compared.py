@@ -6,13 +6,25 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from annotate.models import Completion, Evaluation, Generation, Judgement, Run, Slot, User
+from annotate.models import (
+    Completion,
+    Evaluation,
+    Generation,
+    Judgement,
+    RewardModel,
+    Run,
+    Signal,
+    Slot,
+    Snapshot,
+    User,
+)
 from annotate.services.claiming import claim
 from annotate.services.evaluations import plan
 from annotate.services.items import make_evaluate_items
 from annotate.services.judging import submit
-from tests.annotate.factory import World, completions, run, world
-from tests.annotate.lineage import UPDATES, ended, generation_of
+from annotate.services.snapshots import create_snapshot
+from tests.annotate.factory import World, collect_items, completions, model_folder, run, world
+from tests.annotate.lineage import UPDATES, ended, generation_of, judge
 
 
 @dataclass
@@ -77,3 +89,37 @@ def compared(*, number: int = 3, prompts: int = 12, leads_rate: bool = False, **
     made = unplanned(prompts=prompts, **protocol)
     made.draw(number, leads_rate=leads_rate)
     return made
+
+
+def reward_model(made: Compared, number: int, scores: dict[int, list[float]]) -> RewardModel:
+    """A reward model and its scores of each generation's answers to the test prompts."""
+    snapshot = Snapshot.objects.first()
+    if snapshot is None:
+        collect_items(made.stage)
+        judge(made.stage)
+        snapshot = create_snapshot(project=made.stage.project, actor=made.stage.alice)
+    trained = run(made.stage.project, "train_reward", snapshot=snapshot, job={"seed": number}, **ended())
+    model = RewardModel.objects.create(
+        project=made.stage.project,
+        number=number,
+        run=trained,
+        snapshot=snapshot,
+        weights_path=str(model_folder("reward")),
+        manifest_sha256="a" * 64,
+        loss="logistic",
+        metrics={},
+    )
+    for generation, values in scores.items():
+        answers = Completion.objects.filter(
+            generation__number=generation, run__kind="evaluate", prompt__split="test"
+        ).order_by("prompt_id")
+        for answer, value in zip(answers, values, strict=True):
+            Signal.objects.create(
+                project=made.stage.project,
+                completion=answer,
+                source="reward_model",
+                version=str(number),
+                reward_model=model,
+                value=value,
+            )
+    return model

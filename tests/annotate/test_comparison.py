@@ -17,8 +17,9 @@ from annotate.services.guidelines import mark_read, publish
 from annotate.services.judging import submit
 from annotate.services.ondemand import new_slot
 from annotate.services.simulate import judge_everything
-from annotate.stats.estimate import Reason, Undefined
+from annotate.stats.estimate import Estimate, Reason, Undefined
 from annotate.stats.sequences import betting_sequence
+from annotate.stats.style import Style
 from tests.annotate.compared import Compared, compared
 from tests.annotate.factory import collect_items
 
@@ -188,10 +189,20 @@ class TestWhatWasSaidIsFinal:
 
 
 def of(
-    outcomes: list[float], *, planned: int = 40, words: Sequence[tuple[int, int]] = ((10, 10),), passed_over: int = 0
+    outcomes: list[float],
+    *,
+    planned: int = 40,
+    words: Sequence[tuple[int, int]] = ((10, 10),),
+    lists: Sequence[tuple[int, int]] = ((0, 0),),
+    headers: Sequence[tuple[int, int]] = ((0, 0),),
+    passed_over: int = 0,
 ) -> Comparison:
-    """A comparison with these outcomes, one judgement a prompt; lengths come again and again."""
-    pairs = [Pair(item, "bob", outcome, words[item % len(words)]) for item, outcome in enumerate(outcomes)]
+    """A comparison with these outcomes, one judgement a prompt; lengths, lists and headers come again and again."""
+    counts = (words, lists, headers)
+    pairs = []
+    for item, outcome in enumerate(outcomes):
+        newer, older = (Style(*(of[item % len(of)][side] for of in counts)) for side in (0, 1))
+        pairs.append(Pair(item, "bob", outcome, (newer, older)))
     return Comparison(Evaluation(planned=planned), len(outcomes), len(outcomes), pairs, outcomes, passed_over, 0, 0)
 
 
@@ -212,6 +223,13 @@ class TestVerdict:
         assert verdict_of(of([1.0] * 35, passed_over=5)) == Verdict.SHORT
         assert verdict_of(of([], passed_over=40)) == Verdict.SHORT
 
+    @pytest.mark.parametrize("earlier", [1.0, 0.0])
+    def test_outcomes_that_no_one_win_rate_fits_are_neither_better_nor_worse(self, earlier: float) -> None:
+        drifting = of([earlier] * 120 + [1 - earlier] * 180, planned=300)
+        assert drifting.win_rate() == Estimate(abs(earlier - 0.6), None, None, 300)
+        assert verdict_of(drifting) == Verdict.DRIFTS
+        assert verdict_of(of(drifting.outcomes, planned=301)) == Verdict.TOO_EARLY
+
     def test_bounds_are_the_betting_sequence_sized_for_the_planned_number(self) -> None:
         outcomes = [1.0, 1.0, 0.0, 1.0] * 15
         expected = betting_sequence(outcomes, planned=60)
@@ -219,19 +237,49 @@ class TestVerdict:
         assert (rate.value, rate.low, rate.high, rate.n) == (0.75, expected.low[-1], expected.high[-1], 60)
 
 
-class TestAtEqualLength:
+class TestAtEqualStyle:
     def test_length_that_tells_wins_from_losses_is_explained(self) -> None:
-        found = of([1.0, 0.0, 1.0], words=[(45, 59), (4, 14), (8, 15)]).at_equal_length()
-        assert isinstance(found, Undefined)
-        assert found.reason == Reason.ONE_SIDED
+        found = of([1.0, 0.0, 1.0], words=[(45, 59), (4, 14), (8, 15)]).at_equal_style()
+        assert isinstance(found.rate, Undefined)
+        assert (found.rate.reason, found.held) == (Reason.ONE_SIDED, ())
 
-    def test_answers_of_one_length_leave_the_win_rate_as_it_is(self) -> None:
+    @pytest.mark.parametrize("same", [(10, 10), (0, 0), (1, 0), (2, 7), (1, 3)])
+    def test_style_that_is_the_same_or_always_differs_by_the_same_leaves_the_win_rate_as_it_is(
+        self, same: tuple[int, int]
+    ) -> None:
         # Without ties Bradley and Terry's strength of two models is the log-odds of the wins: 3 of 4.
-        found = of([1.0, 1.0, 0.0, 1.0] * 10).at_equal_length()
-        assert found.value == pytest.approx(0.75, abs=1e-9)
+        found = of([1.0, 1.0, 0.0, 1.0] * 10, lists=[same], headers=[same]).at_equal_style()
+        assert (found.rate.value, found.held) == (pytest.approx(0.75, abs=1e-9), ())
+        assert found.rate.n == 40
+
+    def test_lists_and_headers_are_held_equal_as_length_is(self) -> None:
+        # The newer one wins 9 of 10 where it alone has a list, as where it is longer, and 5 of 10 where neither has.
+        outcomes = [1.0] * 9 + [0.0] + [1.0, 0.0] * 5
+        more = [(1, 0)] * 10 + [(0, 0)] * 10
+        found = {
+            name: of(outcomes, **{name: pairs}).at_equal_style()  # type: ignore[arg-type]
+            for name, pairs in (("words", more), ("lists", more), ("headers", more))
+        }
+        for each in found.values():
+            assert each.rate.value == pytest.approx(0.5, abs=1e-9)
+            assert each.rate.n == 20
+        assert [each.held for each in found.values()] == [("words",), ("list_lines",), ("headers",)]
+
+    def test_what_few_answers_have_who_all_won_drops_out_and_length_stays(self) -> None:
+        outcomes, words = [1.0, 1.0, 0.0, 1.0] * 10, [(10, 12), (12, 10), (11, 10), (9, 9), (20, 10)]
+        by_length = of(outcomes, words=words).at_equal_style()
+        rare = [(1, 0)] + [(0, 0)] * 39
+        assert of(outcomes, words=words, headers=rare).at_equal_style() == by_length
+        assert by_length.held == ("words",)
+
+    def test_lists_that_go_with_headers_count_once(self) -> None:
+        outcomes, some = [1.0, 1.0, 0.0, 1.0, 0.0] * 8, [(2, 1), (0, 1), (1, 0), (1, 1), (1, 0), (0, 2), (3, 0)]
+        both = of(outcomes, lists=some, headers=some).at_equal_style()
+        assert both.held == ("list_lines",)
+        assert both.rate == of(outcomes, lists=some).at_equal_style().rate
 
     @pytest.mark.parametrize(
         ("outcomes", "reason"), [([], Reason.NO_DATA), ([0.5] * 5, Reason.ALL_TIES), ([1.0] * 5, Reason.NOT_CONNECTED)]
     )
     def test_what_cannot_be_fitted_is_explained(self, outcomes: list[float], reason: Reason) -> None:
-        assert of(outcomes).at_equal_length().reason == reason  # type: ignore[union-attr]
+        assert of(outcomes).at_equal_style().rate.reason == reason  # type: ignore[union-attr]

@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
+from annotate.stats.agreement import agreement
 from annotate.stats.bradley_terry import ELO, Strengths
 from annotate.stats.estimate import Estimate, Reason, Undefined
 from annotate.stats.generations import generation_table
 from annotate.stats.raters import (
     Choices,
+    _p_of_no_drift,
     agreement_by_criterion,
     agreement_with_others,
     drift,
-    rater_agreement,
     rater_table,
+    stand_out,
 )
 
 
 def test_agreement_with_others_is_the_share_that_says_the_same():
-    # Of three on pair 7 two say a: each of them agrees with one of two others; pair 8 has one judgement only.
-    found = agreement_with_others([7, 7, 8, 7], ["a", "b", "a", "a"])
+    # Of three on pair 7 two say 0: each of them agrees with one of two others; pair 8 has one judgement only.
+    found = agreement_with_others([7, 7, 8, 7], [0, 2, 0, 0])
     assert found[[0, 1, 3]].tolist() == [0.5, 0, 0.5]
     assert np.isnan(found[2])
+    assert len(agreement_with_others([], [])) == 0
+
+
+def test_a_tie_agrees_half_with_a_preference_as_it_does_in_whole_rankings():
+    # A win, a tie and a loss: the tie is half of either's, the other two are opposites.
+    assert agreement_with_others([1, 1, 1], [0, 1, 2]).tolist() == [0.25, 0.5, 0.25]
+    places = {0: [1, 2], 1: [1, 1], 2: [2, 1]}
+    for (one, first), (other, second) in product(places.items(), repeat=2):
+        assert agreement_with_others([1, 1], [one, other])[0] == agreement(first, second)
 
 
 def test_a_rater_s_row_has_agreement_place_and_time():
@@ -68,8 +82,6 @@ def test_agreement_is_told_apart_by_criterion():
     found = agreement_by_criterion(criteria, answers, raters, scores)
     assert found["coherence"].value == 1
     assert found["relevance"].value < 0
-    by_rater = rater_agreement(answers[6:], raters[6:], scores[6:], raters=3)
-    assert [each.value for each in by_rater] == [0, 0, None]
 
 
 def test_who_begins_to_guess_drifts_down():
@@ -80,6 +92,7 @@ def test_who_begins_to_guess_drifts_down():
     outcomes = np.where(guessing, draw.integers(2, size=600) * 2, right)
     rows = rater_table(Choices(pairs, raters, outcomes, np.zeros(600)), active_ms=[np.ones(200)] * 3)
     assert rows[2].drift.high < 0
+    assert rows[2].has_changed
     assert rows[2].drift.value == pytest.approx(-0.5, abs=0.15)
     assert rows[2].reliability.value == pytest.approx(0.75, abs=0.06)
     assert rows[0].reliability.value > 0.97
@@ -108,6 +121,33 @@ def test_who_always_takes_the_first_is_seen_to():
     assert (always.position_bias.value, always.position_bias.high) == (1, 1)
     assert always.position_bias.low > 0.5
     assert fair.position_bias.low < 0.5 < fair.position_bias.high
+    assert (always.favours_a_place, fair.favours_a_place) == (True, False)
+
+
+def test_who_stands_out_is_who_does_among_so_many():
+    p_values = np.random.default_rng(0).random((200, 12)) ** 3
+    for row in p_values:
+        assert stand_out(row) == multipletests(row, method="holm")[0].tolist()
+    # The least of three must be at most 0.05 / 3; what cannot be told is not counted.
+    assert stand_out([0.017, 0.5, np.nan, 0.9]) == [False] * 4
+    assert stand_out([0.016, 0.5, np.nan, 0.9]) == [True, False, False, False]
+    assert stand_out([]) == []
+
+
+def test_of_many_fair_raters_nobody_is_marked_though_some_interval_leaves_a_half_behind():
+    # 20 of 28 first: Wilson's interval begins above ½ (p = 0.02); with nineteen others it is no more than chance.
+    shown = np.tile([0, 2], 14 * 20)
+    outcomes = shown.copy()
+    for rater in range(20):
+        own = slice(28 * rater, 28 * (rater + 1))
+        first = 20 if rater == 0 else 14
+        outcomes[own] = np.where(np.arange(28) < first, shown[own], 2 - shown[own])
+    choices = Choices(np.arange(560), np.repeat(np.arange(20), 28), outcomes, shown)
+    rows = rater_table(choices, active_ms=[np.ones(28)] * 20)
+    assert rows[0].position_bias.low > 0.5
+    assert not any(row.favours_a_place for row in rows)
+    alone = Choices(np.arange(28), np.zeros(28), outcomes[:28], shown[:28])
+    assert rater_table(alone, active_ms=[np.ones(28)])[0].favours_a_place
 
 
 def test_where_all_say_the_same_reliability_is_explained_and_the_rest_stands():
@@ -121,6 +161,9 @@ def test_drift_is_the_difference_of_halves_with_welch_s_interval():
     earlier, later = [1, 0, 1, 1, 0] * 2, [0, 0, 1, 0, 0] * 2
     expected = stats.ttest_ind(later, earlier, equal_var=False).confidence_interval()
     found = drift(earlier + later)
+    assert _p_of_no_drift(np.array([*earlier, *later], dtype=float)) == pytest.approx(
+        stats.ttest_ind(later, earlier, equal_var=False).pvalue, abs=1e-12
+    )
     assert found.value == pytest.approx(1 / 5 - 3 / 5)
     assert found.interval == pytest.approx([expected.low, expected.high])
     assert drift([1] * 12) == Estimate(0.0, None, None, 12)

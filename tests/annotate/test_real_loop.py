@@ -14,7 +14,7 @@ from annotate.models import Completion, Prompt
 from annotate.services.loop import Loop
 from annotate.services.projects import default_model
 from annotate.services.sample import create_sample_project
-from annotate.simulated import count_words
+from annotate.stats.style import count_words
 
 KEPT = {"train": 8, "dev": 2, "test": 4}
 """Prompts of the sample, by split."""

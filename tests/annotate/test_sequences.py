@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from annotate.stats.sequences import Sequence, bernstein_sequence, betting_sequence, evidence_above
+from tests.bench.stats_reference import betting_lower
 
 OUTCOMES = np.array([1, 0, 1, 1, 0.5, 0, 1, 1, 1, 0, 0.5, 1, 1, 1, 0, 1, 0.5, 1, 1, 1, 0, 1, 1, 1, 1])
 LOOKS = [4, 9, 24]
@@ -29,11 +30,24 @@ def test_the_capital_is_that_of_the_authors_code(mean, planned, capital):
     assert (40 * found[LOOKS]).tolist() == pytest.approx(capital, rel=1e-9)
 
 
-def test_the_betting_bounds_are_those_of_the_authors_code_up_to_the_grid():
-    # betting_cs(x, breaks=2001, running_intersection=True), whose grid is a little finer.
+def test_the_betting_bounds_are_those_of_the_authors_code_within_a_step_of_its_grid():
+    # betting_cs(x, breaks=2001, running_intersection=True), rounded outward to steps of 1/2001.
     found = betting_sequence(OUTCOMES)
-    assert found.low[LOOKS].tolist() == pytest.approx([0.148425787, 0.284357821, 0.476261869], abs=1e-3)
-    assert found.high[LOOKS].tolist() == pytest.approx([1.0, 0.961519240, 0.905547226], abs=1e-3)
+    for ours, theirs in zip(found.low[LOOKS], [0.148425787, 0.284357821, 0.476261869], strict=True):
+        assert 0 <= ours - theirs <= 1 / 2001
+    for ours, theirs in zip(found.high[LOOKS], [1.0, 0.961519240, 0.905547226], strict=True):
+        assert 0 <= theirs - ours <= 1 / 2001
+
+
+@pytest.mark.parametrize("planned", [None, 25])
+def test_the_betting_bounds_are_the_means_against_which_the_capital_is_just_enough(planned):
+    # Equation 24, a product of one factor an outcome, solved by SciPy for 1 / (0.05 / 2).
+    found = betting_sequence(OUTCOMES, planned=planned)
+    lower = betting_lower(OUTCOMES.tolist(), planned=planned)
+    upper = 1 - betting_lower((1 - OUTCOMES).tolist(), planned=planned)
+    assert found.low == pytest.approx(lower, abs=1e-6)
+    assert found.high == pytest.approx(upper, abs=1e-6)
+    assert (found.low <= lower + 1e-12).all()  # rounded outward
 
 
 def test_the_bernstein_bounds_are_theorem_2_written_out():
@@ -72,6 +86,18 @@ def test_bounds_only_get_tighter():
     for sequence in (betting_sequence(draw.random(500)), bernstein_sequence(draw.random(500))):
         assert (np.diff(sequence.low) >= 0).all()
         assert (np.diff(sequence.high) <= 0).all()
+
+
+@pytest.mark.parametrize(("planned", "low", "high"), [(None, 0.94, 0.91), (300, 0.94, 0.83)])
+def test_bounds_cross_where_no_mean_fits_and_the_sequence_says_so(planned, low, high):
+    # 120 wins say that the mean is near 1; the 180 losses after them that it is not.
+    drifting = betting_sequence([1.0] * 120 + [0.0] * 180, planned=planned)
+    assert drifting.fits[:120].all()
+    assert not drifting.fits[-1]
+    assert (drifting.low[-1], drifting.high[-1]) == pytest.approx((low, high), abs=0.005)
+    mixed = np.tile([1.0, 0.0, 0.0, 1.0, 0.0], 60)
+    assert betting_sequence(mixed, planned=planned).fits.all()
+    assert bernstein_sequence(mixed).fits.all()
 
 
 @pytest.mark.parametrize("bounds", [betting_sequence, bernstein_sequence])

@@ -9,16 +9,8 @@ import pytest
 
 from annotate.models import Judgement, Membership, User
 from annotate.services.simulate import judge_everything
-from annotate.simulated import count_words, hidden_preference, quintile_edges, rank, score
+from annotate.simulated import hidden_preference, quintile_edges, rank, score
 from tests.annotate.factory import collect_items, world
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [("", 0), ("one two three", 3), ("it's 3.5 km", 5), ("你好，世界", 4), ("用 Python 写", 3), ("snake_case", 2)],
-)
-def test_words_are_runs_of_letters_or_digits_or_single_chinese_characters(text: str, words: int) -> None:
-    assert count_words(text) == words
 
 
 @pytest.mark.parametrize(

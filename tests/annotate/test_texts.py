@@ -49,6 +49,22 @@ def test_bleu_is_sacrebleu_s():
     assert found.low < found.value < found.high
 
 
+@pytest.mark.parametrize(
+    ("answers", "references", "score"),
+    [
+        (["the cat sat on a mat", "a dog ran"], ["the cat is on the mat", "the dog ran off"], 17.86),
+        (["the cat sat on a mat"], ["the cat is on the mat"], 19.30),
+        (["it rained", "all day long there"], ["it poured", "the whole day long"], 29.73),
+        (["yes it is", "no"], ["yes it was", "never"], 0.0),  # too short for a run of four, which the formula needs
+    ],
+)
+def test_bleu_without_a_matching_run_of_four_words_is_sacrebleu_s_too(answers, references, score):
+    found = text_metrics(answers, references, rounds=50)["BLEU"]
+    assert found.value == pytest.approx(BLEU().corpus_score(answers, [references]).score, abs=1e-9)
+    assert found.value == pytest.approx(score, abs=0.01)
+    assert found.interval is None or found.low < found.value < found.high
+
+
 def test_bleu_of_chinese_counts_characters():
     answers, references = ["今天天气很好，我们去公园散步。"], ["今天天气很好，我们去公园走走。"]
     expected = BLEU(tokenize="zh").corpus_score(answers, [references]).score

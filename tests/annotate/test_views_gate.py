@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html import unescape
 
@@ -11,27 +12,16 @@ from django.test import Client
 from django.urls import reverse
 from scipy import stats
 
-from annotate.models import (
-    AuditEvent,
-    Completion,
-    Generation,
-    Judgement,
-    Membership,
-    RewardModel,
-    Signal,
-    Snapshot,
-)
+from annotate.models import AuditEvent, Completion, Generation, Judgement, Membership
 from annotate.services import alone, gate, promotion
 from annotate.services.guidelines import mark_read, publish
 from annotate.services.measure import outcome_of
 from annotate.services.scorers import scorers, unused_seed
 from annotate.services.simulate import judge_everything
-from annotate.services.snapshots import create_snapshot
 from annotate.stats.estimate import Estimate
-from tests.annotate.compared import Compared, compared, unplanned
-from tests.annotate.factory import collect_items, completions, model_folder, run
+from tests.annotate.compared import Compared, compared, reward_model, unplanned
+from tests.annotate.factory import completions
 from tests.annotate.keyed import member
-from tests.annotate.lineage import ended, judge
 
 pytestmark = pytest.mark.django_db
 
@@ -41,40 +31,6 @@ def show(client: Client, made: Compared, name: str = "gate", **query: str) -> st
     response = client.get(reverse(name, args=["garden", 1]), query)
     assert response.status_code == 200
     return re.sub(r"\s+", " ", response.content.decode())
-
-
-def reward_model(made: Compared, number: int, scores: dict[int, list[float]]) -> RewardModel:
-    """A reward model and its scores of each generation's answers to the test prompts."""
-    snapshot = Snapshot.objects.first()
-    if snapshot is None:
-        collect_items(made.stage)
-        judge(made.stage)
-        snapshot = create_snapshot(project=made.stage.project, actor=made.stage.alice)
-    trained = run(made.stage.project, "train_reward", snapshot=snapshot, job={"seed": number}, **ended())
-    model = RewardModel.objects.create(
-        project=made.stage.project,
-        number=number,
-        run=trained,
-        snapshot=snapshot,
-        weights_path=str(model_folder("reward")),
-        manifest_sha256="a" * 64,
-        loss="logistic",
-        metrics={},
-    )
-    for generation, values in scores.items():
-        answers = Completion.objects.filter(
-            generation__number=generation, run__kind="evaluate", prompt__split="test"
-        ).order_by("prompt_id")
-        for answer, value in zip(answers, values, strict=True):
-            Signal.objects.create(
-                project=made.stage.project,
-                completion=answer,
-                source="reward_model",
-                version=str(number),
-                reward_model=model,
-                value=value,
-            )
-    return model
 
 
 def test_a_lead_who_judges_sees_progress_and_no_result_until_the_planned_number_is_in(client: Client) -> None:
@@ -195,6 +151,26 @@ def test_all_ties_are_explained(client: Client) -> None:
     assert "They prefer it on 50.0% of 3 test prompts" in html
     assert "All comparisons are ties." in html
     assert "People: The raters cannot tell it from its parent" in html
+
+
+def test_the_figure_at_equal_length_and_layout_names_what_it_holds_equal_and_its_n(client: Client) -> None:
+    # Of two words each: where the newer one has a list it wins 3 of 4, where neither has 2 of 4.
+    made = compared(number=8, prompts=24)
+    for place, item in enumerate(made.evaluation.items.order_by("pk")):
+        item.completions.update(text="Prune roses")
+        written = "- Cut\n- roses" if place < 4 else "Cut roses"
+        item.completions.filter(generation=made.newer).update(text=written)
+    for outcome in (1.0, 1.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0):
+        made.judge(made.stage.bob, outcome)
+    figure = show(client, made).split("At equal length and layout</dt>")[1].split("</dd>")[0]
+    assert ">50.0%" in figure
+    assert "n = 8<" in figure
+    assert "the interval is for one look" in figure
+    assert "Held equal: list lines." in figure
+    made.newer.completions.update(text="Cut roses")
+    figure = show(client, made).split("At equal length and layout</dt>")[1].split("</dd>")[0]
+    assert ">62.5%" in figure  # 5 of 8, as without it
+    assert "Nothing had to be held equal." in figure
 
 
 def test_the_base_model_has_no_report(client: Client) -> None:
@@ -338,6 +314,23 @@ def test_evaluating_plans_as_many_prompts_as_the_form_says(client: Client) -> No
     evaluation = made.evaluation
     assert (evaluation.planned, evaluation.pool.count()) == (2, 2)
     assert made.newer.runs.exclude(selection={}).get().selection == {"draw": 2}
+
+
+def test_outcomes_that_drift_are_said_and_have_no_bounds(client: Client) -> None:
+    made = compared(number=42, prompts=126)
+    for outcome in [1.0] * 12 + [0.0] * 30:
+        made.judge(made.stage.bob, outcome)
+    html = show(client, made)
+    assert "The outcomes drift: no one win-rate fits them from first to last" in html
+    assert "They prefer it on 28.6% of 42 test prompts. " in html  # 12 of 42
+    assert "There are no bounds: they have crossed" in html
+    assert re.search(r'42</td><td class="figure">28\.6%</td><td class="figure">–</td>', html)
+    points = json.loads(unescape(re.search(r'data-sequence="([^"]+)"', html)[1]))  # type: ignore[index]
+    assert [points[name][-1] for name in ("y", "low", "high")] == [0.2857, None, None]
+    assert points["low"][11] > 0.5
+    promotion.reject(generation=made.newer, actor=made.stage.alice)
+    known = AuditEvent.objects.get(action="rejected").data["evidence"]
+    assert (known["verdict"], known["bounds"]) == ("drifts", None)
 
 
 def test_one_rater_is_said(client: Client) -> None:

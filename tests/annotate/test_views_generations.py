@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
+from html import unescape
 
 import pytest
 from django.test import Client
 from django.urls import reverse
 from scipy import stats
 
-from annotate.models import Aggregate, Completion, Prompt, User
+from annotate.models import Aggregate, Completion, Prompt, Signal, User
 from annotate.services import aggregates, alone, strengths
 from annotate.services.claiming import claim
 from annotate.services.guidelines import mark_read, publish
 from annotate.services.simulate import judge_everything
 from annotate.services.strengths import Compared as Found
 from annotate.stats.estimate import Reason, Undefined
-from tests.annotate.compared import Compared, compared, unplanned
+from tests.annotate.compared import Compared, compared, reward_model, unplanned
 from tests.annotate.factory import collect_items, world
-from tests.annotate.keyed import answer
+from tests.annotate.keyed import answer, member
 
 pytestmark = pytest.mark.django_db
 
@@ -58,6 +60,20 @@ def test_strengths_are_points_above_generation_0_with_the_matrix_beside_them(cli
     assert ">191<" in html
     assert "75.0%" in html
     assert "There is only one rater" in html
+
+
+@pytest.mark.parametrize(
+    ("others", "words"), [(1, "There are only 2 raters: the intervals are over prompts"), (2, "raters such as these")]
+)
+def test_two_raters_say_nothing_of_others_and_three_do(client: Client, others: int, words: str) -> None:
+    made = unplanned(overlap=1 + others)
+    pool = [made.stage.bob, *(member(made.stage, name) for name in ["dora", "erik"][:others])]
+    made.draw(4)
+    for rater in pool:
+        for outcome in (1.0, 1.0, 0.0, 1.0):
+            made.judge(rater, outcome)
+    assert found(made).raters == 1 + others
+    assert words in show(client, made)
 
 
 def test_scores_are_compared_on_test_prompts(client: Client) -> None:
@@ -161,6 +177,96 @@ def test_perplexity_is_of_a_generation_s_own_answers_by_prompt(client: Client) -
     html = show(client, made)
     assert "lower is surer of itself" in html
     assert ">2.718" in html
+
+
+def row_of(html: str, name: str) -> list[str]:
+    """What a measure's row says of each generation, with its interval and n."""
+    row = re.search(rf'<th class="wide" scope="row">{name}<p.*?</tr>', html)
+    assert row is not None
+    return [re.sub(r"<[^>]+>", " ", cell).strip() for cell in re.findall(r'<td class="figure">(.*?)</td>', row[0])]
+
+
+def test_test_reward_is_by_the_model_that_scored_most_generations_with_its_interval_over_prompts(
+    client: Client,
+) -> None:
+    made = unplanned()
+    assert "Reward<p" not in show(client, made)
+    reward_model(made, 1, {0: [0.0, 1.0, 0.5, -0.5], 1: [1.0, 1.5, 1.75, 0.0]})
+    reward_model(made, 2, {1: [9.0, 9.0, 9.0, 9.0]})
+    # Means 1/4 and 17/16; squares around them 5/4 and 115/64; Student's quantile for three degrees is 3.182446, so
+    # ± 3.182446·√(5/4/3/4) = 1.0271 and ± 3.182446·√(115/64/3/4) = 1.2315.
+    html = show(client, made)
+    assert [" ".join(cell.split()) for cell in row_of(html, "Reward")] == [
+        "0.25 −0.7771 – 1.277 n = 4",
+        "1.062 −0.169 – 2.294 n = 4",
+    ]
+    assert "On test prompts, by reward model 1." in html
+    assert "n counts prompts" in html
+
+
+def test_the_reward_of_a_prompt_is_the_mean_over_its_answers() -> None:
+    made = unplanned()
+    reward_model(made, 1, {0: [0.0, 1.0, 0.5, -0.5], 1: [1.0, 1.0, 1.0, 1.0]})
+    answer = Completion.objects.filter(generation=made.newer, prompt__split="test").earliest("prompt_id")
+    another = Completion.objects.create(
+        prompt=answer.prompt, generation=made.newer, run=answer.run, text="Another one.", sample=1
+    )
+    scored = Signal.objects.get(completion=answer)
+    Signal.objects.create(
+        project=scored.project,
+        completion=another,
+        source=scored.source,
+        version=scored.version,
+        reward_model=scored.reward_model,
+        value=4.0,
+    )
+    number, rewards = alone.rewards(made.stage.project)
+    assert (number, rewards[1].value, rewards[1].n) == (1, (2.5 + 1 + 1 + 1) / 4, 4)
+
+
+def test_the_kl_stands_with_its_interval_where_the_run_kept_it_by_prompt(client: Client) -> None:
+    made = unplanned()
+    assert row_of(show(client, made), "KL to the parent")[0] == "–"  # the base model has none
+    assert " ".join(row_of(show(client, made), "KL to the parent")[1].split()) == "4.75 n = 64"
+    made.newer.how_made["metrics"]["final"] = {"kl": 5.0, "kl_by_prompt": [4.0, 5.0, 6.0]}
+    made.newer.save(update_fields=["how_made"])
+    # 5 ± 4.302653·1/√3
+    assert " ".join(row_of(show(client, made), "KL to the parent")[1].split()) == "5 2.516 – 7.484 n = 3"
+
+
+def drawn(html: str) -> dict[str, object]:
+    """What the chart is given."""
+    found = re.search(r'data-sequence="([^"]+)"', html)
+    assert found is not None
+    points: dict[str, object] = json.loads(unescape(found[1]))
+    return points
+
+
+def test_the_chart_draws_strengths_with_their_intervals(client: Client) -> None:
+    made = judged([1.0, 1.0, 0.0, 1.0] * 4)
+    _base, newer = found(made).strengths  # type: ignore[misc]
+    # 400·log10(3 / 1); the bootstrap's interval is near ± 2.13·400/ln 10·√(16/(12·4))·√(16/15), of 15 degrees.
+    points = drawn(show(client, made))
+    assert points == {
+        "x": [0, 1],
+        "y": [0, 190.85],
+        "low": [0, round(newer.low, 2)],
+        "high": [0, round(newer.high, 2)],
+        "line": 0,
+        "share": False,
+    }
+    assert newer.high - newer.value == pytest.approx(220.6, rel=0.25)
+    assert newer.value - newer.low == pytest.approx(newer.high - newer.value)
+
+
+def test_the_chart_draws_no_interval_where_none_is_known(client: Client) -> None:
+    made = unplanned(overlap=2)
+    dora = member(made.stage, "dora")
+    made.draw(1)
+    made.judge(made.stage.bob, 1.0)
+    made.judge(dora, 0.0)
+    points = drawn(show(client, made))  # of one prompt, which says nothing of others
+    assert (points["y"], points["low"], points["high"]) == ([0, 0], [0, None], [0, None])
 
 
 def test_one_model_alone_is_explained(client: Client) -> None:

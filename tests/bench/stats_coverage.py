@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from annotate.stats.bradley_terry import Strengths, strengths
-from annotate.stats.coefficients import fleiss_kappa, gwet_ac1, krippendorff_alpha
+from annotate.stats.coefficients import cohen_kappa, fleiss_kappa, gwet_ac1, krippendorff_alpha
 from annotate.stats.estimate import Estimate
 from tests.bench.bar import Bar
 
@@ -62,11 +62,15 @@ def estimates(draw: np.random.Generator, raters: int, prompts: int, *, rounds: i
     fitted = strengths(first, second, outcome, models=MODELS, prompts=of_prompt, raters=of_rater, rounds=rounds)
     assert isinstance(fitted, Strengths)
     ratings = scores(draw, raters, prompts)
+    of_two = scores_of_two(draw, prompts)
     agreement = {
         "ordinal α": krippendorff_alpha(*ratings[:3], "ordinal", prompts=ratings[3], rounds=rounds),
+        "nominal α": krippendorff_alpha(*ratings[:3], "nominal", prompts=ratings[3], rounds=rounds),
         "interval α": krippendorff_alpha(*ratings[:3], "interval", prompts=ratings[3], rounds=rounds),
         "Fleiss's κ": fleiss_kappa(*ratings[:3], prompts=ratings[3], rounds=rounds),
         "Gwet's AC1": gwet_ac1(*ratings[:3], prompts=ratings[3], rounds=rounds),
+        "Cohen's κ": cohen_kappa(*of_two, rounds=rounds),
+        "Cohen's κ with quadratic weights": cohen_kappa(*of_two, quadratic=True, rounds=rounds),
     }
     return {
         STRENGTHS: list(fitted.models[1:]),
@@ -100,6 +104,13 @@ def scores(draw: np.random.Generator, raters: int, prompts: int) -> tuple[Intege
     leniency = draw.normal(0, LENIENCY, raters)[rater]
     seen = 3 + quality + leniency + draw.normal(0, NOISE, len(answer))
     return answer, rater, np.clip(seen.round(), 1, 5).astype(np.int64), prompt
+
+
+def scores_of_two(draw: np.random.Generator, prompts: int) -> Integers:
+    """[2, prompts], scores from 1 to 5 by two raters, who are always the same: the second is the more lenient one."""
+    quality = QUALITY * draw.normal(size=prompts)
+    seen = 3 + quality + np.array([[0.0], [LENIENCY]]) + draw.normal(0, NOISE, (2, prompts))
+    return np.clip(seen.round(), 1, 5).astype(np.int64)
 
 
 def distinct(draw: np.random.Generator, raters: int, prompts: int, votes: int) -> Integers:
