@@ -138,5 +138,5 @@ def _rows(found: dict[str, Any]) -> list[Row]:
 def _row(rater: User, found: dict[str, Any]) -> Row:
     cells = {name: _cell(plain) for name, plain in found.items() if isinstance(plain, dict)}
     # Rows that were stored before there were marks have none.
-    marks = {name: found.get(name, False) for name in ("favours_a_place", "has_changed")}
-    return Row(rater=rater, judged=found["judged"], **cells, **marks)
+    place, change = (bool(found.get(name)) for name in ("favours_a_place", "has_changed"))
+    return Row(rater=rater, judged=found["judged"], favours_a_place=place, has_changed=change, **cells)

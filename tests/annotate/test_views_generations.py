@@ -18,7 +18,7 @@ from annotate.services.claiming import claim
 from annotate.services.guidelines import mark_read, publish
 from annotate.services.simulate import judge_everything
 from annotate.services.strengths import Compared as Found
-from annotate.stats.estimate import Reason, Undefined
+from annotate.stats.estimate import Estimate, Reason, Undefined
 from tests.annotate.compared import Compared, compared, reward_model, unplanned
 from tests.annotate.factory import collect_items, world
 from tests.annotate.keyed import answer, member
@@ -245,6 +245,9 @@ def drawn(html: str) -> dict[str, object]:
 def test_the_chart_draws_strengths_with_their_intervals(client: Client) -> None:
     made = judged([1.0, 1.0, 0.0, 1.0] * 4)
     _base, newer = found(made).strengths  # type: ignore[misc]
+    assert isinstance(newer, Estimate)
+    assert newer.low is not None
+    assert newer.high is not None
     # 400·log10(3 / 1); the bootstrap's interval is near ± 2.13·400/ln 10·√(16/(12·4))·√(16/15), of 15 degrees.
     points = drawn(show(client, made))
     assert points == {

@@ -72,7 +72,7 @@ def dawid_skene(
     return np.array(shares), np.array(right)
 
 
-def davidson(first: Sequence[int], second: Sequence[int], outcome: Sequence[int], models: int) -> Floats:
+def davidson(first: Sequence[int], second: Sequence[int], outcome: Sequence[int], *, models: int) -> Floats:
     """[models], strengths above the first model's and log ν, where all first derivatives of the likelihood are 0."""
 
     def slope(at: Floats) -> Floats:

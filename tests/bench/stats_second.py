@@ -84,8 +84,8 @@ def _agreement() -> Differences:
     fleiss = fleiss_kappa(every_unit, every_rater, table.ravel(), rounds=2)
     yield "Fleiss's κ, statsmodels", apart(fleiss.value, fleiss_of_statsmodels(aggregate_raters(table.T)[0]))
     rows = [column[~np.isnan(column)].tolist() for column in gaps.T]
-    for name, ours, ac1 in (("Fleiss's κ with gaps", fleiss_kappa, False), ("Gwet's AC1", gwet_ac1, True)):
-        found = ours(units, raters, gaps[raters, units], rounds=2)
+    for name, coefficient, ac1 in (("Fleiss's κ with gaps", fleiss_kappa, False), ("Gwet's AC1", gwet_ac1, True)):
+        found = coefficient(units, raters, gaps[raters, units], rounds=2)
         yield f"{name}, written out", apart(found.value, reference.gwet(rows, ac1=ac1))
     one, other = table[0, :60].tolist(), table[1, :60].tolist()
     yield "τ-b, written out", apart(kendall_tau_b(one, other), reference.kendall_tau_b(one, other))
@@ -218,7 +218,10 @@ def _strengths() -> Differences:
     davidson = strengths(*games, models=models, rounds=2, prompts=prompts[:400], raters=None)
     assert isinstance(davidson, Strengths)
     ours = [*_logarithms(davidson)[1:], np.log(davidson.tie)]
-    yield "Davidson's ties, written out", apart(ours, reference.davidson(*(side.tolist() for side in games), models))
+    yield (
+        "Davidson's ties, written out",
+        apart(ours, reference.davidson(*(side.tolist() for side in games), models=models)),
+    )
 
 
 def _logarithms(found: object) -> list[float]:
