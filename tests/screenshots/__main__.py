@@ -15,7 +15,7 @@ from typing import Any
 from PIL import Image
 
 from tests import site
-from tests.browser import ARGUMENTS, chromium
+from tests.browser import ARGUMENTS, chromium, have_chinese_font
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "screenshots"
 QUALITY = 82
@@ -49,6 +49,7 @@ def _take(names: list[str], out: Path) -> dict[Path, int]:
         from tests.screenshots.stage import prepare
 
         stage = prepare()
+        have_chinese_font("shows Chinese in the pictures")
         with site.web_server(folder) as address, sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium("takes the pictures"), args=[*ARGUMENTS])
             for picture in PICTURES:

@@ -79,7 +79,7 @@ def prepare() -> Stage:
     model_folder(DEFAULT_MODEL)
     people = {name: user(name) for name in ("helen", *STRAY)}
     lead = people["helen"]
-    settings = {"overlap": 2, "gold_rate": 0.1, "repeat_rate": 0.05, "adjudicate_above": 0.45, "strength_on": True}
+    settings = {"overlap": 3, "gold_rate": 0.1, "repeat_rate": 0.05, "adjudicate_above": 0.2, "strength_on": True}
     project = create_sample_project(slug=None, actor=lead, **settings)
     for name in STRAY:
         Membership.objects.create(user=people[name], project=project, role=Membership.Role.RATER)
