@@ -55,8 +55,9 @@ def test_a_mean_over_few_raters_is_less_sure_than_over_many():
 def test_a_mean_score_stays_on_its_scale_and_is_not_sure_where_all_are_alike():
     prompts, raters = [1, 1, 2, 2], [1, 2, 1, 2]
     assert two_way_mean([5, 5, 5, 5], prompts, raters, bounds=(1, 5)).interval is None
-    found = two_way_mean([5, 4, 5, 4], prompts, raters, bounds=(1, 5))
-    assert (found.value, found.interval) == (4.5, [1, 5])  # of two raters a point apart nothing is known
+    assert two_way_mean([5, 4, 5, 4], prompts, raters, bounds=(1, 5)).interval is None  # 4.5 on either prompt
+    found = two_way_mean([5, 4, 4, 3], prompts, raters, bounds=(1, 5))
+    assert (found.value, found.interval) == (4, [1, 5])  # of two prompts a point apart nothing is known
     bias = position_bias([1, 1, 0, 0.5], prompts, raters)
     assert bias.interval == [0, 1]
 

@@ -49,15 +49,15 @@ def test_table_and_chart_have_the_mean_after_each_prompt_and_a_tie_counts_half(c
 def test_table_and_chart_have_the_bounds_after_each_prompt(client: Client) -> None:
     # Four wins of four planned, by hand. The gambler against m bets √(2 ln 40 / (¼ · 4)) = 2.716 on the first prompt
     # and √(2 ln 40 / (5/32 · 4)) = 3.436 on the second, but at most ½ / m, and needs 40. After two wins it has at most
-    # 3.716 · 4.436 = 16.5. After three: (1 + 2.716 (1 − m)) (½ + ½/m)² is 40.05 at m = 0.1665 and 39.83 at 0.1670.
-    # After four: (½ + ½/m)⁴ is 40.08 at m = 0.2480 and 39.82 at 0.2485.
+    # 3.716 · 4.436 = 16.5. After three: (1 + 2.716 (1 − m)) (½ + ½/m)² is 40.05 at m = 0.1665 and 39.83 at 0.1670, so
+    # that it is 40 at 0.1666. After four: (½ + ½/m)⁴ is 40 at m = ½ / (⁴√40 − ½) = 0.24816.
     made = compared(number=4)
     for _n in range(4):
         made.judge(made.stage.bob)
     html = show(client, made)
     bounds = [row[2] for row in looks(html)]
     assert bounds == ["0.0% – 100.0%", "0.0% – 100.0%", "16.7% – 100.0%", "24.8% – 100.0%"]
-    assert drawn(html)["low"] == [0, 0, 0.1665, 0.248]
+    assert drawn(html)["low"] == [0, 0, 0.1666, 0.2482]
     assert drawn(html)["high"] == [1, 1, 1, 1]
 
 
