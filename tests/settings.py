@@ -20,7 +20,9 @@ os.environ |= {
 }
 
 from annotate.settings import *  # noqa: F403
-from annotate.settings import INSTALLED_APPS, STORAGES
+from annotate.settings import INSTALLED_APPS, STATIC_ROOT, STORAGES
+
+STATIC_ROOT.mkdir(parents=True, exist_ok=True)  # the middleware that serves it warns of one that is not there
 
 STORAGES = {**STORAGES, "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}}
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

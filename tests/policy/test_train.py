@@ -240,6 +240,7 @@ def test_a_reward_model_with_another_tokenizer_is_refused(tiny_model, reward_mod
         ({"kl_limit": 0.0}, "kl_limit must be positive"),
         ({"minibatches": 100}, "minibatches must not exceed the answers of one update"),
         ({"learning_rate": 0.0}, "learning_rate must be positive"),
+        ({"max_seconds": -1.0}, "max_seconds must not be negative"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused_by_name(values, sentence):
