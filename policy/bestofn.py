@@ -165,7 +165,7 @@ def next_part(job: BestOfNJob, prompts: int, parts: Sequence[Part]) -> int:
         return 1
     count, seconds = parts[-1]
     left = DRAWING_SHARE * job.max_seconds - sum(seconds for _count, seconds in parts)
-    return min(size, 2 * count, int(max(0.0, left) * count / seconds))
+    return min(size, 2 * count, int(max(0.0, left) * count / max(seconds, 1e-3)))
 
 
 def _for_training(job: BestOfNJob, parts: Sequence[Part]) -> BestOfNJob:
@@ -245,7 +245,7 @@ def _parts(run: RunDir) -> list[list[Row]]:
 
 
 def _size(part: list[Row]) -> Part:
-    return len(part), part[0]["seconds"]
+    return len(part), part[0].get("seconds", 0.0)  # parts of older runs lack it
 
 
 def _example(row: Row) -> Example:

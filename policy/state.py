@@ -56,7 +56,7 @@ class Checkpoint:
     @classmethod
     def load(cls, folder: Path) -> Checkpoint:
         """What :meth:`save` wrote."""
-        counters = json.loads((folder / COUNTERS).read_text())
+        counters = {"measured": {}, **json.loads((folder / COUNTERS).read_text())}  # older ones lack it
         return cls(load_file(folder / WEIGHTS), load_file(folder / OPTIMISER), **counters)
 
 

@@ -34,6 +34,12 @@ class Evaluation(models.Model):
         editable=False,
         help_text=_("When its planned number was first seen to be in; its judgements are final from then on."),
     )
+    complete_with = models.BigIntegerField(
+        null=True,
+        blank=True,
+        editable=False,
+        help_text=_("Number of the newest version of a judgement that it was complete with."),
+    )
 
     class Meta:
         ordering = ["project", "pk"]

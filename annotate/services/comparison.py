@@ -77,6 +77,8 @@ class Comparison:
     """Judgements under other instructions than the planned ones."""
     others: int
     """Judgements by people who are not in the pool."""
+    late: int = 0
+    """Judgements of prompts that were in already when the planned number was."""
 
     @property
     def is_complete(self) -> bool:
@@ -157,11 +159,13 @@ def compare(evaluation: Evaluation, *, kind: str = User.Kind.HUMAN) -> Compariso
     inside = [revision for revision in revisions if pool is None or revision.judgement.rater_id in pool]
     until = _next_instructions(evaluation)
     counted = [revision for revision in inside if _is_under(revision, evaluation.guideline, until)]
+    settled = _settled(evaluation, counted) if pool is not None else set()
+    in_time = [revision for revision in counted if not _is_late(revision, evaluation, settled)]
     by_item: dict[int, list[Pair]] = defaultdict(list)
-    for pair in _pairs(counted, evaluation):
+    for pair in _pairs(in_time, evaluation):
         by_item[pair.item].append(pair)
     drawn = list(evaluation.items.order_by("pk").values_list("pk", flat=True))
-    left = _still_open(evaluation, pool and pool & _members(evaluation))
+    left = _still_open(evaluation, pool and pool & _members(evaluation)) - settled
     first_open = next((place for place, item in enumerate(drawn) if item in left), len(drawn))
     inside_items = [item for item in drawn[:first_open] if item in by_item]
     found = Comparison(
@@ -173,16 +177,25 @@ def compare(evaluation: Evaluation, *, kind: str = User.Kind.HUMAN) -> Compariso
         passed_over=sum(item not in by_item for item in drawn[:first_open]),
         apart=len(inside) - len(counted),
         others=len(revisions) - len(inside),
+        late=len(counted) - len(in_time),
     )
-    if pool is not None and found.outcomes and found.is_complete:
-        _note_complete(evaluation)
+    if pool is not None and found.outcomes and found.is_complete and evaluation.completed_at is None:
+        unnoted = Evaluation.objects.filter(pk=evaluation.pk, completed_at__isnull=True)
+        unnoted.update(completed_at=Now(), complete_with=max(revision.pk for revision in counted))
     return found
 
 
-def _note_complete(evaluation: Evaluation) -> None:
-    """Keep that it was complete: somebody of the pool who comes back to the project would open it again."""
-    if evaluation.completed_at is None:
-        Evaluation.objects.filter(pk=evaluation.pk, completed_at__isnull=True).update(completed_at=Now())
+def _settled(evaluation: Evaluation, counted: Iterable[JudgementRevision]) -> set[int]:
+    """Items that were in when the comparison was complete.
+
+    Somebody of the pool who comes back to the project, or comes to it, could open them again.
+    """
+    newest = evaluation.complete_with or 0
+    return {revision.judgement.item_id for revision in counted if revision.pk <= newest}
+
+
+def _is_late(revision: JudgementRevision, evaluation: Evaluation, settled: Collection[int]) -> bool:
+    return revision.judgement.item_id in settled and revision.pk > (evaluation.complete_with or 0)
 
 
 def require_open(judgement: Judgement) -> None:

@@ -81,7 +81,9 @@ def terms(newer: Generation) -> Terms:
     )
 
 
-def plan(*, newer: Generation, number: int | None, leads_rate: bool | None, actor: User | None) -> int:
+def plan(
+    *, newer: Generation, number: int | None, leads_rate: bool | None, actor: User | None, begun: bool | None = None
+) -> int:
     """State the comparison of a generation with its parent, or draw more prompts where something of it is judged.
 
     Pairs that were drawn beyond a number that is stated anew are withdrawn, but for those that somebody has been given.
@@ -91,12 +93,19 @@ def plan(*, newer: Generation, number: int | None, leads_rate: bool | None, acto
         ``PLANNED_BY_ITSELF``.
     :param leads_rate: whether leads are in the pool, which they always are where there are no raters; when None, as is
         stated, or was asked for.
+    :param begun: whether something was judged when this was asked for, which says what the number means; None where it
+        means whatever it does now.
     :returns: how many prompts to draw.
-    :raises Refused: when there are fewer test prompts, or leads are wanted in a pool that stays.
+    :raises Refused: when there are fewer test prompts, or leads are wanted in a pool that stays, or raters have begun
+        meanwhile.
     """
     with transaction.atomic():
         Generation.objects.select_for_update().get(pk=newer.pk)
         now = terms(newer)
+        if begun not in (None, now.begun):
+            raise Refused(
+                _("What can be stated of this comparison has changed meanwhile: open the form again."), place="planned"
+            )
         most = now.left if now.begun else now.drawn + now.left
         if number is not None and number > most:
             raise Refused(

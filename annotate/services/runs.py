@@ -174,6 +174,7 @@ def launch_evaluate(
     generation: Generation | None = None,
     planned: int | None = None,
     leads_rate: bool | None = None,
+    begun: bool | None = None,
     seed: int = 0,
     settings: Settings | None = None,
     ring: bool = True,
@@ -186,8 +187,9 @@ def launch_evaluate(
     :param planned: how many test prompts raters compare, or how many more where they have begun; both of these and
         what None means are said in ``evaluations.plan``.
     :param leads_rate: whether leads are among those whose judgements count.
+    :param begun: whether raters had begun when this was asked for; None where that does not matter.
     :raises Refused: when there is nothing to compare with, or no test prompt, or fewer than were planned, or leads come
-        too late.
+        too late, or raters have begun meanwhile.
     """
     generation = generation or project.generations.latest("number")
     if generation.parent is None:
@@ -206,7 +208,7 @@ def launch_evaluate(
         **(settings or {}),
     }
     with transaction.atomic():
-        number = evaluations.plan(newer=generation, number=planned, leads_rate=leads_rate, actor=actor)
+        number = evaluations.plan(newer=generation, number=planned, leads_rate=leads_rate, actor=actor, begun=begun)
         return _launch(
             project,
             Run.Kind.EVALUATE,

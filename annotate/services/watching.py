@@ -99,7 +99,7 @@ def shown(run: Run, updates: Sequence[Metrics]) -> list[Shown]:
 
 def warnings(run: Run, updates: Sequence[Metrics]) -> list[str]:
     """What a lead should look at: an early end, and signs that the reward is exploited or the policy falls apart."""
-    found = [_ended_early(run, updates)] if _metrics(run).get("ended_by") == "kl" else []
+    found = [_ended_early(run, updates)] if _by_kl(run) else []
     unwatched = [number for number, update in enumerate(updates, 1) if update.get("other_reward_missing")]
     if unwatched:
         found.append(_unwatched(unwatched[0]))
@@ -108,6 +108,11 @@ def warnings(run: Run, updates: Sequence[Metrics]) -> list[str]:
     elif run.job.get("beta") is not None:
         found += _of_preferences(run)
     return found
+
+
+def _by_kl(run: Run) -> bool:
+    metrics = _metrics(run)
+    return metrics.get("ended_by") == "kl" or bool(metrics.get("ended_by_kl"))  # so older results say it
 
 
 def _ended_early(run: Run, updates: Sequence[Metrics]) -> str:

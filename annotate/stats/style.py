@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 CHINESE = "\u3400-\u4dbf\u4e00-\u9fff"
 WORD = re.compile(f"[{CHINESE}]|[^\\W_{CHINESE}]+")
-LIST_LINE = re.compile(r"^\s*(?:[-*•‣·]|\d{1,3}[.)、])\s*\S", re.MULTILINE)
+LIST_LINE = re.compile(r"^[^\S\n]*(?:[-*•‣·]|\d{1,3}[.)、])\s*\S", re.MULTILINE)
 HEADER = re.compile(r"^ {0,3}#{1,6}[ \t]+\S", re.MULTILINE)
 CODE = re.compile(r"^ {0,3}(```|~~~).*?(?:^ {0,3}\1|\Z)", re.MULTILINE | re.DOTALL)
 """A fenced block: a comment in it is no header, and a difference no list."""
@@ -21,6 +22,7 @@ class Style(NamedTuple):
     headers: int
 
 
+@lru_cache(maxsize=4096)
 def style_of(text: str) -> Style:
     """Words of a text, and its list lines and headers outside of code.
 

@@ -72,6 +72,7 @@ def _evaluate(request: SignedInRequest, project: Project) -> Run:
         generation=_chosen(request, project.generations, "generation"),
         planned=_number(request, "planned", lowest=1, highest=1_000_000),
         leads_rate=bool(request.POST.get("leads_rate")),
+        begun=bool(request.POST["begun"]) if "begun" in request.POST else None,
     )
 
 

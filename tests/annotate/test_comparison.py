@@ -169,11 +169,25 @@ class TestWhatWasSaidIsFinal:
         membership.delete()
         assert compare(made.evaluation).is_complete
         membership.save(force_insert=True)
-        assert verdict_of(compare(made.evaluation)) == Verdict.TOO_EARLY
+        assert verdict_of(compare(made.evaluation)) != Verdict.TOO_EARLY
         with pytest.raises(Refused, match="what you said stands"):
             self.again(made, judgement, 0.0)
         made.judge(made.stage.alice, 0.0)
-        assert compare(made.evaluation).outcomes == [0.5]
+        found = compare(made.evaluation)
+        assert (found.outcomes, found.late, found.is_over) == ([1.0], 1, True)
+
+    def test_who_comes_back_goes_on_with_what_nobody_had_judged(self) -> None:
+        made = compared(number=2, overlap=2, leads_rate=True)
+        made.judge(made.stage.bob)
+        members = list(Membership.objects.filter(user__in=[made.stage.alice, made.stage.bob]))
+        Membership.objects.filter(pk__in=[member.pk for member in members]).delete()
+        assert verdict_of(compare(made.evaluation)) == Verdict.SHORT
+        for member in members:
+            member.save(force_insert=True)
+        found = compare(made.evaluation)
+        assert (found.outcomes, found.passed_over, found.is_complete) == ([1.0], 0, False)
+        made.judge(made.stage.bob, 0.0)
+        assert compare(made.evaluation).outcomes[0] == 1.0
 
     def test_other_answers_of_the_rater_stay_open(self) -> None:
         made = compared(number=1)

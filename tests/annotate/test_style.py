@@ -22,6 +22,7 @@ def test_words_are_runs_of_letters_or_digits_or_single_chinese_characters(text: 
         ("# Roses\n\nPrune:\n\n- in winter\n  * old wood\n2. the rest\n## After", (10, 3, 2)),
         ("#rose is no header, nor is 1 - 2", (8, 0, 0)),
         ("Run\n```sh\n# fetch\n- a\n```\n### Then\n1、看", (7, 1, 1)),
+        ("\n\n \n- a\n\n\n\n  - b", (2, 2, 0)),
         ("~~~\n# never closed\n- a", (3, 0, 0)),
         ("####### seven are none\n    # code by indentation", (6, 0, 0)),
     ],

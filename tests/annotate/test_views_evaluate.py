@@ -85,6 +85,20 @@ def test_leads_who_are_asked_for_too_late_are_refused_with_the_reason(client: Cl
     assert "its raters stay as stated, without alice." in html
 
 
+def test_a_form_that_was_opened_before_raters_began_draws_nothing(client: Client) -> None:
+    made = compared(number=2)
+    html = piece(client, made)
+    [begun] = re.findall('name="begun" value="([^"]*)"', html)
+    sent = {"generation": "1", "planned": "2", "begun": begun}
+    made.judge(made.stage.bob)
+    answer = client.post(reverse("launch", args=["garden", "evaluate"]), sent, follow=True).content.decode()
+    assert "has changed meanwhile: open the form again" in answer
+    assert not Run.objects.filter(kind="evaluate", state="queued").exists()
+    [begun] = re.findall('name="begun" value="([^"]*)"', piece(client, made))
+    client.post(reverse("launch", args=["garden", "evaluate"]), {**sent, "begun": begun}, follow=True)
+    assert Run.objects.get(kind="evaluate", state="queued").selection["draw"] == 2
+
+
 def test_the_page_that_improves_asks_for_the_comparison_and_the_evaluation_after_it_heeds_that(
     alice: Client, stage: World
 ) -> None:

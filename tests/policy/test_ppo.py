@@ -233,6 +233,20 @@ def test_a_disk_that_fills_at_a_checkpoint_leaves_the_one_before_from_which_the_
     assert same(resumed, run_ppo(tmp_path / "straight", tiny_model, replace(JOB, updates=3)))
 
 
+def test_a_checkpoint_of_before_it_held_what_was_measured_is_gone_on_from(tiny_model, tmp_path):
+    run_ppo(tmp_path / "run", tiny_model, replace(JOB, updates=1))
+    with open_run(tmp_path / "run", 2) as run:
+        folder = run.latest_checkpoint()
+        assert folder is not None
+        old = json.loads((folder / "state.json").read_text())
+        del old["measured"]
+        (folder / "state.json").write_text(json.dumps(old))
+        saved = Checkpoint.load(folder)
+        run.publish_checkpoint(1, saved.save)
+    resumed = run_ppo(tmp_path / "run", tiny_model, attempt=3)
+    assert same(resumed, run_ppo(tmp_path / "straight", tiny_model))
+
+
 def test_no_update_begins_that_would_end_too_late(tiny_model, tmp_path):
     short = run_ppo(tmp_path / "run", tiny_model, replace(JOB, updates=5, max_seconds=1e-6))
     assert (len(short.history), short.ended_by) == (1, "time")
