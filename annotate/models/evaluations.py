@@ -32,13 +32,9 @@ class Evaluation(models.Model):
         null=True,
         blank=True,
         editable=False,
-        help_text=_("When its planned number was first seen to be in; its judgements are final from then on."),
-    )
-    complete_with = models.BigIntegerField(
-        null=True,
-        blank=True,
-        editable=False,
-        help_text=_("Number of the newest version of a judgement that it was complete with."),
+        help_text=_(
+            "When the newest judgement was given with which its planned number was in: from then on all are final."
+        ),
     )
 
     class Meta:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from django.db.models import Q, QuerySet
-from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
 from annotate.models import (
@@ -160,7 +159,7 @@ def compare(evaluation: Evaluation, *, kind: str = User.Kind.HUMAN) -> Compariso
     until = _next_instructions(evaluation)
     counted = [revision for revision in inside if _is_under(revision, evaluation.guideline, until)]
     settled = _settled(evaluation, counted) if pool is not None else set()
-    in_time = [revision for revision in counted if not _is_late(revision, evaluation, settled)]
+    in_time = [r for r in counted if r.judgement.item_id not in settled or not _is_after(r, evaluation)]
     by_item: dict[int, list[Pair]] = defaultdict(list)
     for pair in _pairs(in_time, evaluation):
         by_item[pair.item].append(pair)
@@ -181,7 +180,7 @@ def compare(evaluation: Evaluation, *, kind: str = User.Kind.HUMAN) -> Compariso
     )
     if pool is not None and found.outcomes and found.is_complete and evaluation.completed_at is None:
         unnoted = Evaluation.objects.filter(pk=evaluation.pk, completed_at__isnull=True)
-        unnoted.update(completed_at=Now(), complete_with=max(revision.pk for revision in counted))
+        unnoted.update(completed_at=max(revision.created_at for revision in counted))
     return found
 
 
@@ -190,12 +189,12 @@ def _settled(evaluation: Evaluation, counted: Iterable[JudgementRevision]) -> se
 
     Somebody of the pool who comes back to the project, or comes to it, could open them again.
     """
-    newest = evaluation.complete_with or 0
-    return {revision.judgement.item_id for revision in counted if revision.pk <= newest}
+    return {revision.judgement.item_id for revision in counted if not _is_after(revision, evaluation)}
 
 
-def _is_late(revision: JudgementRevision, evaluation: Evaluation, settled: Collection[int]) -> bool:
-    return revision.judgement.item_id in settled and revision.pk > (evaluation.complete_with or 0)
+def _is_after(revision: JudgementRevision, evaluation: Evaluation) -> bool:
+    """Whether it was given after all those with which the comparison was complete; true where it is not complete."""
+    return evaluation.completed_at is None or revision.created_at > evaluation.completed_at
 
 
 def require_open(judgement: Judgement) -> None:

@@ -13,13 +13,14 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.AddField(
+        migrations.AlterField(
             model_name="evaluation",
-            name="complete_with",
-            field=models.BigIntegerField(
+            name="completed_at",
+            field=models.DateTimeField(
                 blank=True,
                 editable=False,
-                help_text="Number of the newest version of a judgement that it was complete with.",
+                help_text="When the newest judgement was given with which its planned number was in: from then on all "
+                "are final.",
                 null=True,
             ),
         ),
