@@ -84,7 +84,7 @@ def icon(name: str) -> SafeString:
 @register.filter
 def percent(value: Any) -> str:
     """A share of 1 as per cent, with one decimal."""
-    return f"{value:.1%}" if isinstance(value, (int, float)) else "–"
+    return signed(f"{value:.1%}") if isinstance(value, (int, float)) else "–"
 
 
 @register.filter
@@ -135,7 +135,7 @@ def interval(value: Any) -> str:
     """A pair of shares of 1 as an interval in per cent."""
     if not (isinstance(value, (list, tuple)) and len(value) == 2):
         return ""
-    return f"{value[0]:.1%} – {value[1]:.1%}"
+    return signed(f"{value[0]:.1%} – {value[1]:.1%}")
 
 
 @register.filter
