@@ -332,7 +332,7 @@ FORMS: list[bytes] = [
     json.dumps([{**PAIR, "prompt": [{"role": "user", "content": f"{n}"}]} for n in range(5)]).encode(),
     b"prompt,chosen,rejected\n" + b"".join(b'%d,"yes, %d",no\n' % (n, n) for n in range(5)),
 ]
-FORMS += [gzip.compress(each) for each in FORMS]
+FORMS += [gzip.compress(each, mtime=0) for each in FORMS]
 
 Mutation = Callable[[bytes], bytes]
 

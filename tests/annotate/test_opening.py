@@ -78,8 +78,8 @@ def test_a_broken_line_is_named_and_the_next_is_read(tmp_path: Path, line: bytes
 @pytest.mark.parametrize(
     ("content", "line", "reason"),
     [
-        (gzip.compress(JSONL * 1000)[:-20], 0, "cut off"),
-        (gzip.compress(JSONL)[:12] + b"\x00" * 40, 0, "packed data"),
+        (gzip.compress(JSONL * 1000, mtime=0)[:-20], 0, "cut off"),
+        (gzip.compress(JSONL, mtime=0)[:12] + b"\x00" * 40, 0, "packed data"),
         ("a,b\nü,1".encode("utf-16"), 0, "UTF-16"),
         (b"PK\x03\x04 and so on", 0, "other than gzip"),
         (b'a,b\nx,"never closed\n', 2, "not CSV"),
